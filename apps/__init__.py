@@ -1,0 +1,1 @@
+"""The command lines: arguments, then one call into the pipeline."""

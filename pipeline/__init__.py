@@ -1,0 +1,1 @@
+"""Frames in, poses out: sources, crops, detector, pose network, tracker and sinks."""
