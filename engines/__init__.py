@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: one contract for every runtime. Knows no people."""

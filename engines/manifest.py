@@ -1,0 +1,101 @@
+"""What a network file says about itself: everything that is needed to run it, carried in its ONNX metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+METADATA_KEY = "darkstream"
+MANIFEST_VERSION = 1
+TASKS = ("person_detector", "pose")
+INPUTS = ("crops",)
+PRECISIONS = ("float32", "float16", "int8")
+
+
+class ModelError(ValueError):
+    """A network file that cannot be used; the message says what was expected, what came and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a network file needs to be run.
+
+    name: the network's name, as in "edge_coco_256x192". task: one of TASKS. input: one of INPUTS.
+    input_size: (width, height) in px of a pose crop; for a detector the longest side of its input is the first
+    number, and height and width are any multiples of 32 up to it.
+    skeleton: the name of the keypoints' skeleton, None for a detector.
+    precision: how the weights are stored, one of PRECISIONS. largest_batch: inputs that one run takes at most.
+    score_threshold: 0 to 1, the apps' default for showing a detection or a keypoint.
+    versions: tool versions at export. network_sha256: hash of the network's weights, before composition.
+    """
+
+    name: str
+    task: str
+    input: str
+    input_size: tuple[int, int]
+    skeleton: str | None
+    precision: str
+    largest_batch: int
+    score_threshold: float
+    versions: dict[str, str]
+    network_sha256: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the first field with a value that no network can have."""
+        _one_of("task", self.task, TASKS)
+        _one_of("input", self.input, INPUTS)
+        _one_of("precision", self.precision, PRECISIONS)
+        width_and_height = tuple(self.input_size)
+        if len(width_and_height) != 2 or not all(_is_positive_int(side) for side in width_and_height):
+            raise ValueError(f"manifest: input_size should be (width, height) in px, got {self.input_size!r}")
+        if not _is_positive_int(self.largest_batch):
+            raise ValueError(f"manifest: largest_batch should be a positive integer, got {self.largest_batch!r}")
+        if not isinstance(self.score_threshold, (int, float)) or not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"manifest: score_threshold should be 0 to 1, got {self.score_threshold!r}")
+        if (self.skeleton is not None) != (self.task == "pose"):
+            raise ValueError(f"manifest: a {self.task} network has skeleton {self.skeleton!r}; only poses have one")
+
+    def to_json(self) -> str:
+        """The manifest as one JSON object, with its version."""
+        return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)})
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """The manifest of such a JSON object. Raises ValueError naming an unknown version, unknown or missing keys."""
+        values: Any = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"manifest: expected a JSON object, got {type(values).__name__}")
+        version = values.pop("manifest_version", None)
+        if version != MANIFEST_VERSION:
+            raise ValueError(f"manifest: version {version!r} is unknown, this program reads {MANIFEST_VERSION}")
+        names = {field.name for field in fields(Manifest)}
+        if unknown := sorted(values.keys() - names):
+            raise ValueError(f"manifest: unknown key {', '.join(unknown)}; expected {', '.join(sorted(names))}")
+        if missing := sorted(names - values.keys()):
+            raise ValueError(f"manifest: missing key {', '.join(missing)}")
+        if isinstance(values["input_size"], list):
+            values["input_size"] = tuple(values["input_size"])
+        return Manifest(**values)
+
+
+def manifest_from_metadata(metadata: Mapping[str, str], file: str) -> Manifest:
+    """The manifest among a file's ONNX metadata. Raises ModelError, which names the file, if there is no valid one."""
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{file} is not a darkstream network: no manifest in its metadata; export it with python -m train export"
+        )
+    try:
+        return Manifest.from_json(metadata[METADATA_KEY])
+    except ValueError as error:
+        raise ModelError(f"{file}: {error}; export it again with python -m train export") from error
+
+
+def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"manifest: {field} should be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _is_positive_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
