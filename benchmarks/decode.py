@@ -1,0 +1,148 @@
+"""DARK decode as the engines run it, against the usual full-map decode of numpy and OpenCV, in milliseconds.
+
+    python benchmarks/decode.py [--people 1 8 32] [--runs 200]
+
+Both get the same heatmaps, 17 of 64x48 px a person, and their largest difference is printed beside the times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import openvino
+import torch
+
+from train.dark import DarkDecode, encode
+
+KERNEL = 11
+KEYPOINTS, HEIGHT, WIDTH = 17, 64, 48
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Decode = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
+
+
+def noisy_heatmaps(people: int, rng: np.random.Generator) -> FloatArray:
+    """Gaussians of sigma 2 px at random places, with a little noise: float32 [people, 17, 64, 48]."""
+    joints = rng.uniform((8, 8), (4 * WIDTH - 8, 4 * HEIGHT - 8), (people, KEYPOINTS, 2))
+    seen = np.ones(KEYPOINTS)
+    maps = np.stack([encode(person, seen, (4 * WIDTH, 4 * HEIGHT), (WIDTH, HEIGHT), 2.0)[0] for person in joints])
+    return (0.8 * maps + rng.uniform(0, 0.02, maps.shape)).astype(np.float32)
+
+
+def full_map_decode(heatmaps: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """[N, K, H, W] -> points [N, K, 2], scores [N, K]; blurs and renormalises whole maps, then steps joint by joint."""
+    people, keypoints, _, width = heatmaps.shape
+    flat = heatmaps.reshape(people, keypoints, -1)
+    place = flat.argmax(2)
+    scores = flat.max(2)
+    points = np.stack((place % width, place // width), 2).astype(np.float32)
+    points[scores <= 0] = -1
+    for person in range(people):
+        for joint in range(keypoints):
+            log_map = np.log(np.maximum(_blur(heatmaps[person, joint]), 1e-10))
+            points[person, joint] = _newton(log_map, points[person, joint])
+    return points, scores
+
+
+def _blur(heatmap: FloatArray) -> FloatArray:
+    """The map behind a zero border, blurred, cut back, and scaled to its old maximum."""
+    border = KERNEL // 2
+    padded = np.zeros((heatmap.shape[0] + 2 * border, heatmap.shape[1] + 2 * border), np.float32)
+    padded[border:-border, border:-border] = heatmap
+    blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[border:-border, border:-border]
+    renormalised: FloatArray = blurred * (heatmap.max() / blurred.max())
+    return renormalised
+
+
+def _newton(log_map: FloatArray, point: FloatArray) -> FloatArray:
+    """The point [2] moved by one Newton step; unchanged within 2 px of the border or with a singular Hessian."""
+    height, width = log_map.shape
+    x, y = int(point[0]), int(point[1])
+    if not (2 <= x <= width - 3 and 2 <= y <= height - 3):
+        return point
+    dx = 0.5 * (log_map[y, x + 1] - log_map[y, x - 1])
+    dy = 0.5 * (log_map[y + 1, x] - log_map[y - 1, x])
+    dxx = 0.25 * (log_map[y, x + 2] - 2 * log_map[y, x] + log_map[y, x - 2])
+    dyy = 0.25 * (log_map[y + 2, x] - 2 * log_map[y, x] + log_map[y - 2, x])
+    dxy = 0.25 * (log_map[y + 1, x + 1] - log_map[y - 1, x + 1] - log_map[y + 1, x - 1] + log_map[y - 1, x - 1])
+    if dxx * dyy - dxy * dxy == 0:
+        return point
+    hessian = np.array([[dxx, dxy], [dxy, dyy]])
+    moved: FloatArray = point - np.linalg.inv(hessian) @ np.array([dx, dy])
+    return moved
+
+
+def export_decode(path: Path) -> None:
+    """Write the decode alone as ONNX: "heatmaps" [N, 17, 64, 48] -> "points", "scores", for any N."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            DarkDecode(KERNEL).eval(),
+            (torch.rand(2, KEYPOINTS, HEIGHT, WIDTH),),
+            path,
+            input_names=["heatmaps"],
+            output_names=["points", "scores"],
+            dynamic_axes={name: {0: "people"} for name in ("heatmaps", "points", "scores")},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def engine_decode(path: Path, threads: int | None) -> Decode:
+    """The exported decode in OpenVINO, with the settings of the CPU engine; threads None: all cores."""
+    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+
+    def run(heatmaps: FloatArray) -> tuple[FloatArray, FloatArray]:
+        results = request.infer({"heatmaps": heatmaps}, share_inputs=True)
+        return results["points"], results["scores"]
+
+    return run
+
+
+def median_ms(decode: Decode, heatmaps: FloatArray, runs: int) -> float:
+    """The median time of one call in milliseconds, after a tenth as many warm-up calls."""
+    for _ in range(max(3, runs // 10)):
+        decode(heatmaps)
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        decode(heatmaps)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def main() -> None:
+    """Prints one row for each number of people."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, nargs="+", default=[1, 8, 32], help="batch sizes (default: 1 8 32)")
+    parser.add_argument("--runs", type=int, default=200, help="timed calls of each (default: 200)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "decode.onnx"
+        export_decode(path)
+        engine, engine_on_one_thread = engine_decode(path, None), engine_decode(path, 1)
+    decoders = {"full map": full_map_decode, "engine, 1 thread": engine_on_one_thread, "engine": engine}
+    rng = np.random.default_rng(0)
+    print("ms, medians | " + " | ".join(decoders) + " | largest difference, heatmap px")
+    for people in args.people:
+        heatmaps = noisy_heatmaps(people, rng)
+        times = [f"{median_ms(decode, heatmaps, args.runs):.3f}" for decode in decoders.values()]
+        difference = np.abs(full_map_decode(heatmaps)[0] - engine(heatmaps)[0]).max()
+        print(f"{people} people | " + " | ".join(times) + f" | {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()
