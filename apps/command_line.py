@@ -1,0 +1,47 @@
+"""What the apps' command lines have in common: the networks' options, and mistakes told in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engines.engine import ModelError
+from pipeline.settings import SettingsError
+from pipeline.sinks import SinkError
+from pipeline.sources import SourceError
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192.onnx"
+MISTAKES = (ModelError, SettingsError, SinkError, SourceError)
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all apps share. It returns only what was given: defaults are the settings'."""
+    parser = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--detect-every", type=int, metavar="N", help="run the detector on every N-th frame (5)")
+    parser.add_argument("--detector", type=Path, metavar="PATH", help=f"person detector (models/{DETECTOR.name})")
+    parser.add_argument("--pose", type=Path, metavar="PATH", help=f"pose network (models/{POSE.name})")
+    parser.add_argument("--summary", type=Path, metavar="JSON", help="also write the summary for machines")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="file of 'option: value' lines; options here win")
+    return parser
+
+
+def run_app(run: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
+    """The exit code of `run`; a user's mistake becomes one line on stderr and exit code 1."""
+    try:
+        return run(argv)
+    except MISTAKES as mistake:
+        tell_mistake(mistake)
+        return 1
+
+
+def tell_mistake(mistake: Exception) -> None:
+    """One line on stderr."""
+    tell(f"error: {' '.join(str(mistake).split())}")
+
+
+def tell(text: str) -> None:
+    """Words for a person go to stderr: stdout may be carrying JSON lines."""
+    print(text, file=sys.stderr)

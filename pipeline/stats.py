@@ -1,0 +1,154 @@
+"""How long each stage of a run took, and what came out of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.engine import Engine
+from engines.manifest import Manifest
+from pipeline.sinks import SinkError
+from pipeline.types import Poses
+
+NETWORKS = ("detector network", "pose network")  # parts of the stages "detect" and "pose"
+WORK = ("read", "detect", "pose", "track", "draw", "write")
+LATENCY = "capture to output"
+KEPT = 65_536  # percentiles look at the last so many frames: a camera may run for weeks
+
+
+class StageStats:
+    """Durations by stage, in seconds. Each stage is recorded by one thread only."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, deque[float]] = {}
+        self._total: dict[str, float] = {}
+        self._count: dict[str, int] = {}
+
+    def record(self, stage: str, seconds: float) -> None:
+        """Add one duration."""
+        if stage not in self._recent:
+            self._recent[stage] = deque(maxlen=KEPT)
+        self._recent[stage].append(seconds)
+        self._total[stage] = self._total.get(stage, 0.0) + seconds
+        self._count[stage] = self._count.get(stage, 0) + 1
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Record how long the block takes, unless it raises."""
+        start = time.perf_counter()
+        yield
+        self.record(stage, time.perf_counter() - start)
+
+    def stages_ms(self) -> dict[str, dict[str, float]]:
+        """Per stage: count, mean, p50, p95, p99 and total, in milliseconds, in the order of the pipeline."""
+        order = [stage for stage in (*WORK, *NETWORKS, LATENCY) if stage in self._recent]
+        return {stage: self._summary(stage) for stage in order}
+
+    def share_outside_networks(self) -> float:
+        """The part of all stages' time that is not spent in the two networks, 0 to 1; nan before any work."""
+        work = sum(self._total.get(stage, 0.0) for stage in WORK)
+        networks = sum(self._total.get(stage, 0.0) for stage in NETWORKS)
+        return (work - networks) / work if work > 0 else float("nan")
+
+    def _summary(self, stage: str) -> dict[str, float]:
+        p50, p95, p99 = np.percentile(np.array(self._recent[stage]), (50, 95, 99)) * 1000
+        total, count = self._total[stage] * 1000, self._count[stage]
+        values = {"mean": total / count, "p50": p50, "p95": p95, "p99": p99, "total": total}
+        return {"count": count, **{key: round(float(value), 3) for key, value in values.items()}}
+
+
+class TimedEngine:
+    """An engine whose calls are recorded under `stage`."""
+
+    def __init__(self, engine: Engine, stage: str, stats: StageStats) -> None:
+        self._engine, self._stage, self._stats = engine, stage, stats
+        self.manifest: Manifest = engine.manifest
+
+    def __call__(self, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """The engine's own answer."""
+        with self._stats.timed(self._stage):
+            return self._engine(inputs)
+
+
+@dataclass
+class RunCounts:
+    """What came out of one source.
+
+    people: in all frames together. tracks: different people, by track id. dropped: frames of a live source that
+    were too old to process. seconds: from the first read to the last write.
+    """
+
+    frames: int = 0
+    people: int = 0
+    dropped: int = 0
+    seconds: float = 0.0
+    tracks: int = 0
+
+    def add(self, poses: Poses) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self.people += len(poses)
+        self.tracks = max(self.tracks, int(poses.track_ids.max(initial=0)))  # ids count up from 1
+
+    def include(self, other: RunCounts) -> None:
+        """Count another source's run as well."""
+        self.frames += other.frames
+        self.people += other.people
+        self.tracks += other.tracks
+        self.dropped += other.dropped
+        self.seconds += other.seconds
+
+    def as_dict(self) -> dict[str, float]:
+        """The counts for a machine, with the two rates that follow from them."""
+        return {
+            "frames": self.frames,
+            "people": self.people,
+            "people_per_frame": round(self.people / max(self.frames, 1), 3),
+            "tracks": self.tracks,
+            "dropped": self.dropped,
+            "seconds": round(self.seconds, 4),
+            "frames_per_s": round(self.frames / self.seconds, 2) if self.seconds > 0 else 0.0,
+        }
+
+    def in_words(self) -> str:
+        """One line for a person."""
+        values = self.as_dict()
+        dropped = f", {self.dropped} frames dropped to stay live" if self.dropped else ""
+        return (
+            f"{self.frames} frames, {values['people_per_frame']:.1f} people a frame ({values['tracks']} tracks),"
+            f" {values['frames_per_s']:.1f} frames/s{dropped}"
+        )
+
+
+def stage_table(stats: StageStats) -> str:
+    """The stages as lines of text: milliseconds a call at p50, p95, p99."""
+    stages = stats.stages_ms()
+    if not stages:
+        return "no frame was processed"
+    lines = [f"{'stage (ms)':<20}{'p50':>9}{'p95':>9}{'p99':>9}{'calls':>9}"]
+    for stage, row in stages.items():
+        label = f"  {stage}" if stage in NETWORKS else stage
+        figures = "".join(f"{row[key]:>9.2f}" for key in ("p50", "p95", "p99"))
+        lines.append(f"{label:<20}{figures}{row['count']:>9}")
+    lines.append(f"time outside the two networks: {stats.share_outside_networks():.0%}")
+    return "\n".join(lines)
+
+
+def write_summary(path: Path, run: dict[str, Any], stats: StageStats) -> None:
+    """A run as one JSON object: what `run` says of it, the stages, and the share of time outside the networks."""
+    share = stats.share_outside_networks()
+    timing = {"stages_ms": stats.stages_ms(), "share_outside_networks": None if math.isnan(share) else round(share, 4)}
+    try:
+        path.write_text(json.dumps({**run, **timing}, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.pose_pipeline import PosePipeline
+from pipeline.skeletons import COCO
+from pipeline.stats import RunCounts, StageStats, stage_table
+from pipeline.tracker import Tracker
+from tests.fakes import BlobDetector, blob_estimator, frame_of, picture, poses_at, walk
+
+
+def pipeline_with(detector: BlobDetector, detect_every: int) -> PosePipeline:
+    return PosePipeline(detector, blob_estimator, Tracker(COCO, 0.3), detect_every, StageStats())
+
+
+@pytest.mark.parametrize(("detect_every", "calls"), [(1, 20), (5, 4), (6, 4), (100, 1)])
+def test_the_detector_runs_every_nth_frame_and_people_are_followed_between(detect_every: int, calls: int) -> None:
+    detector = BlobDetector()
+    pipeline = pipeline_with(detector, detect_every)
+    for index, image in enumerate(walk(20)):
+        poses = pipeline(frame_of(image, index))
+        assert poses.track_ids.tolist() == [1]
+        expected = [20 + 4 * index, 60, 60 + 4 * index, 180]
+        assert np.abs(poses.boxes[0] - expected).max() < 12
+    assert detector.calls == calls
+
+
+def test_a_new_picture_size_asks_the_detector_at_once() -> None:
+    detector = BlobDetector()
+    pipeline = pipeline_with(detector, 5)
+    pipeline(frame_of(picture((20, 60, 60, 180)), 0))
+    poses = pipeline(frame_of(picture((300, 100, 340, 220), size=(640, 480)), 1))
+    assert detector.calls == 2
+    np.testing.assert_allclose(poses.boxes, [[300, 100, 340, 220]])
+
+
+def test_detect_every_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="detect_every should be at least 1, got 0"):
+        pipeline_with(BlobDetector(), 0)
+
+
+def test_stages_and_the_share_outside_the_networks() -> None:
+    stats = StageStats()
+    for milliseconds in range(1, 101):
+        stats.record("pose", milliseconds / 1000)
+        stats.record("pose network", milliseconds / 2000)
+    row = stats.stages_ms()["pose"]
+    assert (row["count"], row["mean"], row["p50"], row["total"]) == (100, 50.5, 50.5, 5050)
+    assert row["p95"] == pytest.approx(95.05)
+    assert stats.share_outside_networks() == pytest.approx(0.5)
+    assert "time outside the two networks: 50%" in stage_table(stats)
+    assert stage_table(StageStats()) == "no frame was processed"
+
+
+def test_counts_of_several_runs_add_up() -> None:
+    total = RunCounts()
+    for _ in range(2):
+        run = RunCounts(seconds=0.5)
+        run.add(poses_at([[0, 0, 10, 20], [30, 0, 40, 20]]))
+        run.add(poses_at([]))
+        total.include(run)
+    assert total.in_words() == "4 frames, 1.0 people a frame (4 tracks), 4.0 frames/s"
