@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import openvino
-import torch
 
-from train.dark import DarkDecode, encode
+from train.dark import encode
+from train.export import export_decode
 
 KERNEL = 11
 KEYPOINTS, HEIGHT, WIDTH = 17, 64, 48
@@ -82,28 +79,13 @@ def _newton(log_map: FloatArray, point: FloatArray) -> FloatArray:
     return moved
 
 
-def export_decode(path: Path) -> None:
-    """Write the decode alone as ONNX: "heatmaps" [N, 17, 64, 48] -> "points", "scores", for any N."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            DarkDecode(KERNEL).eval(),
-            (torch.rand(2, KEYPOINTS, HEIGHT, WIDTH),),
-            path,
-            input_names=["heatmaps"],
-            output_names=["points", "scores"],
-            dynamic_axes={name: {0: "people"} for name in ("heatmaps", "points", "scores")},
-            opset_version=17,
-            dynamo=False,
-        )
-
-
-def engine_decode(path: Path, threads: int | None) -> Decode:
+def engine_decode(graph: bytes, threads: int | None) -> Decode:
     """The exported decode in OpenVINO, with the settings of the CPU engine; threads None: all cores."""
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
 
     def run(heatmaps: FloatArray) -> tuple[FloatArray, FloatArray]:
         results = request.infer({"heatmaps": heatmaps}, share_inputs=True)
@@ -130,10 +112,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=[1, 8, 32], help="batch sizes (default: 1 8 32)")
     parser.add_argument("--runs", type=int, default=200, help="timed calls of each (default: 200)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "decode.onnx"
-        export_decode(path)
-        engine, engine_on_one_thread = engine_decode(path, None), engine_decode(path, 1)
+    graph = export_decode(KEYPOINTS, (WIDTH, HEIGHT), KERNEL).SerializeToString()
+    engine, engine_on_one_thread = engine_decode(graph, None), engine_decode(graph, 1)
     decoders = {"full map": full_map_decode, "engine, 1 thread": engine_on_one_thread, "engine": engine}
     rng = np.random.default_rng(0)
     print("ms, medians | " + " | ".join(decoders) + " | largest difference, heatmap px")
