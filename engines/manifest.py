@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 METADATA_KEY = "darkstream"
@@ -80,7 +81,7 @@ class Manifest:
         return Manifest(**values)
 
 
-def manifest_from_metadata(metadata: Mapping[str, str], file: str) -> Manifest:
+def manifest_from_metadata(metadata: Mapping[str, str], file: Path) -> Manifest:
     """The manifest among a file's ONNX metadata. Raises ModelError, which names the file, if there is no valid one."""
     if METADATA_KEY not in metadata:
         raise ModelError(
@@ -90,6 +91,13 @@ def manifest_from_metadata(metadata: Mapping[str, str], file: str) -> Manifest:
         return Manifest.from_json(metadata[METADATA_KEY])
     except ValueError as error:
         raise ModelError(f"{file}: {error}; export it again with python -m train export") from error
+
+
+def unusable(file: Path, error: Exception) -> ModelError:
+    """What a runtime said about a file, in one line: the last line of its message is the one that says it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1] if lines else type(error).__name__
+    return ModelError(f"{file} is not an ONNX network that can be run, or only a part of one: {reason}")
 
 
 def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:

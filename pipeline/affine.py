@@ -19,7 +19,7 @@ PIXELS_PER_SCALE = 200.0
 def boxes_to_center_scale(
     boxes_xyxy: FloatArray, input_size: tuple[int, int], padding: float = 1.25
 ) -> tuple[FloatArray, FloatArray]:
-    """Boxes [N, 4] px, grown to the aspect of input_size (width, height) -> float32 centres [N, 2] px, scales [N, 2]."""
+    """Boxes [N, 4] px, grown to the aspect of (width, height) -> float32 centres [N, 2] px, scales [N, 2]."""
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]
     centers = boxes[:, :2] + sizes / 2
@@ -50,7 +50,7 @@ def crop_matrix(
 
 
 def crop_to_frame(centers: FloatArray, scales: FloatArray, input_size: tuple[int, int]) -> FloatArray:
-    """The affine maps, float32 [N, 2, 3], from crop px to frame px: zoom by width and by height apart, no half pixel."""
+    """The maps, float32 [N, 2, 3], from crop px to frame px: width and height zoom apart, no half pixel."""
     centers, sizes = np.asarray(centers, np.float32), np.asarray(scales, np.float32) * np.float32(PIXELS_PER_SCALE)
     matrices = np.zeros((len(centers), 2, 3), np.float32)
     matrices[:, 0, 0] = sizes[:, 0] / input_size[0]
@@ -62,7 +62,7 @@ def crop_to_frame(centers: FloatArray, scales: FloatArray, input_size: tuple[int
 def crop_people(image: Image, boxes: FloatArray, input_size: tuple[int, int]) -> tuple[Image, FloatArray]:
     """Crops of the boxes [N, 4] px of a BGR image [H, W, 3] -> (uint8 [N, h, w, 3] BGR, crop_to_frame [N, 2, 3])."""
     centers, scales = boxes_to_center_scale(boxes, input_size)
-    matrices = [crop_matrix(center, scale, input_size) for center, scale in zip(centers, scales)]
+    matrices = [crop_matrix(center, scale, input_size) for center, scale in zip(centers, scales, strict=True)]
     return _resample_upright(image, matrices, input_size), crop_to_frame(centers, scales, input_size)
 
 
@@ -81,7 +81,7 @@ def _resample_upright(image: Image, matrices: list[npt.NDArray[np.float64]], inp
     width, height = input_size
     crops = np.empty((len(matrices), height, width, 3), np.uint8)
     whole = np.empty((height, width, 2), np.int16)
-    for crop, matrix in zip(crops, matrices):
+    for crop, matrix in zip(crops, matrices, strict=True):
         backward = cv2.invertAffineTransform(matrix)
         x = _fixed_point(np.rint(np.arange(width) * backward[0, 0] * 1024) + np.rint(backward[0, 2] * 1024))
         y = _fixed_point(np.rint((np.arange(height) * backward[1, 1] + backward[1, 2]) * 1024))
@@ -98,7 +98,8 @@ def _fixed_point(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 def _whole(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
     """The whole px of positions in 1/32 px; what lies beyond int16 stays outside of any image."""
-    return np.clip(positions >> 5, -32768, 32767).astype(np.int16)
+    whole: npt.NDArray[np.int16] = np.clip(positions >> 5, -32768, 32767).astype(np.int16)
+    return whole
 
 
 def _three_points(first: npt.NDArray[np.float64], arm: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

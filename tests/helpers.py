@@ -19,7 +19,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def golden_path(name: str) -> Path:
-    """Where the golden case of that name lies: in $DARKSTREAM_GOLDEN, else in ../shared/golden. Skips the test if absent."""
+    """The golden case of that name, in $DARKSTREAM_GOLDEN or else ../shared/golden. Skips the test if it is absent."""
     folder = Path(os.environ.get("DARKSTREAM_GOLDEN") or REPOSITORY.parent / "shared" / "golden")
     if not (folder / name).is_file():
         pytest.skip(f"golden case {name} is not in {folder}: set DARKSTREAM_GOLDEN to the folder that holds it")

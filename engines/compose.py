@@ -1,0 +1,215 @@
+"""Pre-processing + network + post-processing -> one ONNX graph that takes pixels and returns what users want.
+
+The network's and the decode's names get a prefix each, so that they cannot collide; the network itself stays as given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto, compose, helper, numpy_helper
+
+from engines.manifest import METADATA_KEY, Manifest
+
+# ImageNet's statistics of RGB values from 0 to 1.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+Side = int | str
+
+
+def compose_pose(network: onnx.ModelProto, decode: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, K, 2] crop px, scores [N, K].
+
+    network: image float32 [N, 3, h, w], normalised RGB -> heatmaps [N, K, H, W].
+    decode: heatmaps -> points [N, K, 2] heatmap px, scores [N, K].
+    The manifest goes into the metadata, with the hash of the network. Raises ValueError for other graphs.
+    """
+    _expect(network, ["image"], ["heatmaps"])
+    _expect(decode, ["heatmaps"], ["points", "scores"])
+    width, height = manifest.input_size
+    batch = _shape(network.graph.input[0])[0]
+    if isinstance(batch, int):
+        raise ValueError(f"the network has a fixed batch of {batch}: export it with a dynamic batch dimension")
+    # The decode's shape, as exporters lose the network's output shape at an upsampling.
+    _, keypoints, *heatmap_size = _shape(decode.graph.input[0])
+    stride = width / heatmap_size[1] if isinstance(heatmap_size[1], int) else 0
+    if not stride or heatmap_size != [height / stride, width / stride]:
+        raise ValueError(f"heatmaps [h, w] = {heatmap_size} px do not fit crops of {width}x{height} px")
+    to_crop = _part(
+        "to_crop",
+        network,
+        [helper.make_node("Mul", ["points", "to_crop/stride"], ["keypoints"])],
+        {"points": (batch, keypoints, 2)},
+        {"keypoints": (batch, keypoints, 2)},
+        {"to_crop/stride": np.array(stride, np.float32)},
+    )
+    model = _join(_normalisation(network, (batch, height, width)), _prefixed(network, network, "network/"), ["image"])
+    model = _join(model, _keep_float32(network), ["network/heatmaps"], ["heatmaps"])
+    model = _join(model, _prefixed(decode, network, "decode/"), ["whole_heatmaps"], ["decode/heatmaps"])
+    _rename_output(model, "decode/scores", "scores")
+    model = _join(model, to_crop, ["decode/points"], ["points"])
+    return _finished(model, network, manifest, {"keypoints": (batch, keypoints, 2), "scores": (batch, keypoints)})
+
+
+def compose_detector(network: onnx.ModelProto, manifest: Manifest, top_k: int = 200) -> onnx.ModelProto:
+    """crops uint8 [1, h, w, 3] BGR -> boxes [top_k, 4] x1 y1 x2 y2 px of the input, scores [top_k], best first.
+
+    network: image float32 [1, 3, h, w], normalised RGB -> boxes [1, A, 4], scores [1, A] from 0 to 1.
+    Where A is less than top_k, the rest are zeros. The manifest goes into the metadata, with the hash of the network.
+    Raises ValueError for other graphs.
+    """
+    _expect(network, ["image"], ["boxes", "scores"])
+    _, _, height, width = _shape(network.graph.input[0])
+    model = _join(_normalisation(network, (1, height, width)), _prefixed(network, network, "network/"), ["image"])
+    model = _join(model, _best(network, top_k), ["network/boxes", "network/scores"], ["all_boxes", "all_scores"])
+    return _finished(model, network, manifest, {"boxes": (top_k, 4), "scores": (top_k,)})
+
+
+def weights_sha256(network: onnx.ModelProto) -> str:
+    """Hash of a network's weights: names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for tensor in sorted(network.graph.initializer, key=lambda tensor: tensor.name):
+        array = numpy_helper.to_array(tensor)
+        digest.update(f"{tensor.name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _normalisation(network: onnx.ModelProto, sides: tuple[Side, Side, Side]) -> onnx.ModelProto:
+    """crops uint8 [N, h, w, 3] BGR -> image float32 [N, 3, h, w], normalised RGB."""
+    batch, height, width = sides
+    # To float first: some runtimes have no Transpose of uint8, or a slow one.
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["normalise/bgr"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["normalise/bgr"], ["normalise/planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Gather", ["normalise/planes", "normalise/rgb"], ["normalise/ordered"], axis=1),
+        helper.make_node("Mul", ["normalise/ordered", "normalise/factor"], ["normalise/scaled"]),
+        helper.make_node("Add", ["normalise/scaled", "normalise/shift"], ["image"]),
+    ]
+    constants = {
+        "normalise/rgb": np.array([2, 1, 0]),
+        "normalise/factor": (1 / (255 * np.array(STD))).astype(np.float32).reshape(1, 3, 1, 1),
+        "normalise/shift": (-np.array(MEAN) / np.array(STD)).astype(np.float32).reshape(1, 3, 1, 1),
+    }
+    model = _part("normalise", network, nodes, {}, {"image": (batch, 3, height, width)}, constants)
+    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, (batch, height, width, 3))
+    model.graph.input.append(crops)
+    return model
+
+
+def _keep_float32(network: onnx.ModelProto) -> onnx.ModelProto:
+    """heatmaps -> the same, in float32 where the network itself runs in bfloat16.
+
+    A convolution whose output has several readers, as the decode's are, hands it on in bfloat16 in OpenVINO. With one
+    elementwise reader it does both at once and keeps float32, at no cost. The bound is out of reach.
+    """
+    nodes = [helper.make_node("Clip", ["heatmaps", "keep/least"], ["whole_heatmaps"])]
+    shape = ("N", "K", "H", "W")
+    constants = {"keep/least": np.array(-1e30, np.float32)}
+    return _part("keep", network, nodes, {"heatmaps": shape}, {"whole_heatmaps": shape}, constants)
+
+
+def _best(network: onnx.ModelProto, top_k: int) -> onnx.ModelProto:
+    """all_boxes [1, A, 4], all_scores [1, A] -> the top_k of both without the first dimension, best first."""
+    # Empty rows at the end make the count a constant in the smallest picture too, as TensorRT wants it.
+    nodes = [
+        helper.make_node("Squeeze", ["all_boxes", "best/first"], ["best/found_boxes"]),
+        helper.make_node("Squeeze", ["all_scores", "best/first"], ["best/found_scores"]),
+        helper.make_node("Concat", ["best/found_boxes", "best/no_boxes"], ["best/boxes"], axis=0),
+        helper.make_node("Concat", ["best/found_scores", "best/no_scores"], ["best/scores"], axis=0),
+        helper.make_node("TopK", ["best/scores", "best/count"], ["scores", "best/places"], axis=0),
+        helper.make_node("Gather", ["best/boxes", "best/places"], ["boxes"], axis=0),
+    ]
+    constants = {
+        "best/first": np.array([0]),
+        "best/count": np.array([top_k]),
+        "best/no_boxes": np.zeros((top_k, 4), np.float32),
+        "best/no_scores": np.zeros(top_k, np.float32),
+    }
+    inputs: dict[str, Sequence[Side]] = {"all_boxes": (1, "A", 4), "all_scores": (1, "A")}
+    return _part("best", network, nodes, inputs, {"boxes": (top_k, 4), "scores": (top_k,)}, constants)
+
+
+def _part(
+    name: str,
+    network: onnx.ModelProto,
+    nodes: list[NodeProto],
+    inputs: Mapping[str, Sequence[Side]],
+    outputs: Mapping[str, Sequence[Side]],
+    constants: Mapping[str, npt.NDArray[Any]],
+) -> onnx.ModelProto:
+    """A graph of float32 inputs and outputs, of the network's versions of ONNX."""
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=list(network.opset_import), ir_version=network.ir_version)
+
+
+def _prefixed(part: onnx.ModelProto, network: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
+    """A copy of a part with all names prefixed. Raises ValueError if it is of another opset than the network."""
+    if sorted(map(str, part.opset_import)) != sorted(map(str, network.opset_import)):
+        raise ValueError(f"the opsets differ: network {network.opset_import}, {part.graph.name} {part.opset_import}")
+    prefixed = compose.add_prefix(part, prefix)
+    prefixed.ir_version = network.ir_version
+    del prefixed.metadata_props[:]
+    return prefixed
+
+
+def _join(
+    first: onnx.ModelProto, second: onnx.ModelProto, outputs: list[str], inputs: list[str] | None = None
+) -> onnx.ModelProto:
+    """The second graph after the first; inputs are by default the outputs with the prefix of the network."""
+    inputs = inputs or [f"network/{name}" for name in outputs]
+    joined = compose.merge_models(first, second, io_map=list(zip(outputs, inputs, strict=True)))
+    del joined.opset_import[:]
+    joined.opset_import.extend(first.opset_import)
+    return joined
+
+
+def _rename_output(model: onnx.ModelProto, old: str, new: str) -> None:
+    for value in model.graph.output:
+        value.name = new if value.name == old else value.name
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+
+
+def _finished(
+    model: onnx.ModelProto, network: onnx.ModelProto, manifest: Manifest, outputs: Mapping[str, Sequence[Side]]
+) -> onnx.ModelProto:
+    """The model with its manifest, its name and its outputs in this order, checked."""
+    del model.graph.output[:]
+    for name, shape in outputs.items():
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    manifest = replace(manifest, network_sha256=weights_sha256(network))
+    model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
+    model.graph.name = manifest.name
+    model.graph.doc_string = f"{manifest.task} network {manifest.name}"
+    model.producer_name, model.producer_version = "darkstream", ""
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _expect(model: onnx.ModelProto, inputs: list[str], outputs: list[str]) -> None:
+    """Raises ValueError if a graph has other inputs or outputs."""
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    found_inputs = [value.name for value in model.graph.input if value.name not in initializers]
+    found_outputs = [value.name for value in model.graph.output]
+    if found_inputs != inputs or found_outputs != outputs:
+        raise ValueError(f"expected a graph {inputs} -> {outputs}, got {found_inputs} -> {found_outputs}")
+
+
+def _shape(value: ValueInfoProto) -> list[Side]:
+    """The sides of a tensor; one that varies is a name."""
+    sides = enumerate(value.type.tensor_type.shape.dim)
+    return [side.dim_value if side.HasField("dim_value") else side.dim_param or f"side{i}" for i, side in sides]

@@ -1,0 +1,95 @@
+"""The one contract of every runtime, and the way to open a network file with one of them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from engines.manifest import Manifest, ModelError, manifest_from_metadata
+
+__all__ = ["PRECISIONS", "RUNTIMES", "Engine", "ModelError", "open_engine", "read_manifest"]
+
+RUNTIMES = ("auto", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+class Engine(Protocol):
+    """A network that is ready to run.
+
+    The call takes and returns arrays by name. All inputs have the same first dimension N; any N will do, as batches
+    beyond `manifest.largest_batch` are split, and 0 gives empty outputs. The arrays returned are the caller's own.
+    Raises ValueError for inputs of another name, type or shape than the network's.
+    """
+
+    manifest: Manifest
+
+    def __call__(self, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run the network."""
+        ...
+
+
+def open_engine(path: str | Path, runtime: str = "auto", precision: str = "auto", threads: int | None = None) -> Engine:
+    """The network of an ONNX file, ready to run on the CPU.
+
+    runtime: one of RUNTIMES; "auto" is OpenVINO, or ONNX Runtime where OpenVINO is not installed.
+    precision: one of PRECISIONS; "auto" is what the runtime holds for fastest, for OpenVINO bfloat16 where the CPU
+    has it. threads: how many CPU threads to use, None for all cores.
+    Raises ModelError for a file that is missing, empty, no ONNX or no network of this project, and for a runtime or
+    precision that is unknown or not to be had here.
+    """
+    _check_choice("precision", precision, PRECISIONS)
+    if threads is not None and threads < 1:
+        raise ModelError(f"threads should be a positive number, or None for all cores, got {threads}")
+    runtime, file = _installed(runtime), _readable(path)
+    if runtime == "openvino":
+        from engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(file, precision, threads)
+    from engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(file, precision, threads)
+
+
+def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
+    """The manifest in an ONNX file, without preparing the network to run. Raises ModelError as open_engine does."""
+    runtime, file = _installed(runtime), _readable(path)
+    if runtime == "openvino":
+        from engines.openvino_engine import read_metadata
+    else:
+        from engines.onnxruntime_engine import read_metadata
+    return manifest_from_metadata(read_metadata(file), file)
+
+
+def _installed(runtime: str) -> str:
+    """The runtime to use: the one asked for, or the first that is installed."""
+    _check_choice("runtime", runtime, RUNTIMES)
+    if runtime == "onnxruntime" and find_spec(runtime) is None:
+        raise ModelError('the runtime onnxruntime is not installed: pip install -e ".[train]"')
+    wanted = RUNTIMES[1:] if runtime == "auto" else (runtime,)
+    for name in wanted:
+        if find_spec(name) is not None:
+            return name
+    raise ModelError('the runtime openvino is not installed: pip install -e ".[cpu]"')
+
+
+def _readable(path: str | Path) -> Path:
+    """The path of a file that can be read and holds something."""
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            first = stream.read(1)
+    except FileNotFoundError as error:
+        raise ModelError(f"{file}: no such network file") from error
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read as a network file: {error.strerror}") from error
+    if not first:
+        raise ModelError(f"{file} is empty (0 bytes), expected an ONNX network: copy or export it again")
+    return file
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ModelError(f"{name} should be one of {', '.join(allowed)}, got {value!r}")

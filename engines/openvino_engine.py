@@ -1,0 +1,76 @@
+"""Networks on the CPU through OpenVINO, the fast engine wherever there is no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+from openvino.frontend import FrontEndManager
+
+from engines.batching import Arrays, TensorSpec, check_inputs, run_in_batches
+from engines.manifest import ModelError, manifest_from_metadata, unusable
+
+PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoEngine:
+    """An Engine; see engines.engine."""
+
+    def __init__(self, file: Path, precision: str, threads: int | None) -> None:
+        """Read and compile a file. Raises ModelError without a manifest, or for bfloat16 on a CPU that has none."""
+        model = _read(file)
+        self.manifest = manifest_from_metadata(_metadata(model), file)
+        core = ov.Core()
+        if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ModelError("this CPU has no bfloat16: choose the precision auto or float32")
+        # One stream with all threads: one call at a time should end soon, rather than many at once.
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        if precision in PRECISION_HINTS:
+            settings["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise unusable(file, error) from error
+        # Of the model as read: compiling may give a tensor the names of its neighbours too.
+        self._inputs = [_spec(port) for port in model.inputs]
+        self._outputs = [_spec(port) for port in model.outputs]
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run the network on N inputs; see engines.engine.Engine."""
+        check_inputs(inputs, self._inputs)
+        return run_in_batches(inputs, self._outputs, self.manifest.largest_batch, self._run)
+
+    def _run(self, inputs: Arrays) -> Arrays:
+        # The inputs need not be copied, as the call waits; the outputs must be, as the next call overwrites them.
+        self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        return {spec.name: self._request.get_output_tensor(i).data.copy() for i, spec in enumerate(self._outputs)}
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """The ONNX metadata of a file."""
+    return _metadata(_read(file))
+
+
+def _read(file: Path) -> ov.Model:
+    # The ONNX front end itself: Core.read_model would try every format on a damaged file and print what each says.
+    frontend = FrontEndManager().load_by_framework("onnx")
+    try:
+        return frontend.convert(frontend.load(str(file)))
+    except Exception as error:  # The front end's exceptions have no class in common.
+        raise unusable(file, error) from error
+
+
+def _metadata(model: ov.Model) -> dict[str, str]:
+    """OpenVINO keeps ONNX metadata under "framework"."""
+    if not model.has_rt_info("framework"):
+        return {}
+    return {key: str(value) for key, value in model.get_rt_info("framework").value.items()}
+
+
+def _spec(port: Any) -> TensorSpec:
+    shape = tuple(None if side.is_dynamic else side.get_length() for side in port.get_partial_shape())
+    return TensorSpec(port.get_any_name(), port.get_element_type().to_dtype(), shape)
