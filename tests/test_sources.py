@@ -83,7 +83,7 @@ def test_no_camera_lists_those_found(spec: str, named: str, capfd: pytest.Captur
 
 
 def test_an_unreachable_stream_is_named_without_its_password() -> None:
-    with pytest.raises(SourceError, match="^rtsp://127.0.0.1:9/door: no video came") as caught:
+    with pytest.raises(SourceError, match=r"^rtsp://127\.0\.0\.1:9/door: no video came") as caught:
         open_source("rtsp://me:secret@127.0.0.1:9/door")
     assert "secret" not in str(caught.value)
 

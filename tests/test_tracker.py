@@ -118,7 +118,7 @@ def test_forgetting_starts_new_people_with_new_ids(tracker: Tracker) -> None:
 
 def test_box_iou_by_hand() -> None:
     one, other = np.array([[0.0, 0, 2, 2], [5, 5, 5, 5]]), np.array([[1.0, 0, 3, 2]])
-    np.testing.assert_allclose(box_iou(one, other), [[2 / 6], [0]])
+    np.testing.assert_allclose(box_iou(one, other), np.array([[2 / 6], [0.0]]))
 
 
 def test_greedy_match_takes_the_best_first() -> None:
