@@ -184,7 +184,7 @@ def test_a_sink_that_breaks_in_the_middle_leaves_valid_files(
 def test_a_wrong_command_line_is_one_clear_line(
     arguments: list[str],
     message: str,
-    tmp_path: Path,
+    clip: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
