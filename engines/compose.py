@@ -157,8 +157,9 @@ def _part(
 
 def _prefixed(part: onnx.ModelProto, network: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
     """A copy of a part with all names prefixed. Raises ValueError if it is of another opset than the network."""
-    if sorted(map(str, part.opset_import)) != sorted(map(str, network.opset_import)):
-        raise ValueError(f"the opsets differ: network {network.opset_import}, {part.graph.name} {part.opset_import}")
+    wanted, found = ({entry.domain: entry.version for entry in model.opset_import} for model in (network, part))
+    if found != wanted:
+        raise ValueError(f"the opsets differ: the network has {wanted}, {part.graph.name} {found}")
     prefixed = compose.add_prefix(part, prefix)
     prefixed.ir_version = network.ir_version
     del prefixed.metadata_props[:]

@@ -48,8 +48,8 @@ class Manifest:
         _one_of("task", self.task, TASKS)
         _one_of("input", self.input, INPUTS)
         _one_of("precision", self.precision, PRECISIONS)
-        width_and_height = tuple(self.input_size)
-        if len(width_and_height) != 2 or not all(_is_positive_int(side) for side in width_and_height):
+        size: object = self.input_size
+        if not isinstance(size, tuple) or len(size) != 2 or not all(map(_is_positive_int, size)):
             raise ValueError(f"manifest: input_size should be (width, height) in px, got {self.input_size!r}")
         if not _is_positive_int(self.largest_batch):
             raise ValueError(f"manifest: largest_batch should be a positive integer, got {self.largest_batch!r}")
