@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from engines.engine import ModelError
 from pipeline.settings import SettingsError
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
+from pipeline.streaming import Stop
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192.onnx"
@@ -40,6 +42,12 @@ def run_app(run: Callable[[Sequence[str] | None], int], argv: Sequence[str] | No
 def tell_mistake(mistake: Exception) -> None:
     """One line on stderr."""
     tell(f"error: {' '.join(str(mistake).split())}")
+
+
+def tell_interruption(stop: Stop) -> None:
+    """One line on stderr if a signal ended the run early."""
+    if stop.signal:
+        tell(f"stopped by {signal.Signals(stop.signal).name}: the results are whole files, of the frames until then")
 
 
 def tell(text: str) -> None:

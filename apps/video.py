@@ -11,13 +11,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from apps.command_line import DETECTOR, MISTAKES, POSE, new_parser, run_app, tell, tell_mistake
+from apps.command_line import DETECTOR, MISTAKES, POSE, new_parser, run_app, tell, tell_interruption, tell_mistake
 from pipeline.drawing import PoseDrawing
-from pipeline.pose_pipeline import DETECT_EVERY, Networks
+from pipeline.pose_pipeline import Networks
 from pipeline.preview import ContactSheet
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
-from pipeline.sources import DEMO_CLIP, VIDEO_SUFFIXES, Source, SourceError, images_in, open_source
+from pipeline.sources import DEMO_CLIP, VIDEO_SUFFIXES, Source, SourceError, images_in, open_source, without_password
 from pipeline.stats import RunCounts, StageStats, stage_table, write_summary
 from pipeline.streaming import Stop, Stream, stop_on_signals
 from pipeline.types import Frame, Image, Poses
@@ -46,9 +46,10 @@ class VideoSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the names of its results."""
+    """One input, its name without a password, and the names of its results."""
 
     spec: str
+    name: str
     json: Path
     video: Path | None
 
@@ -70,7 +71,10 @@ def _run(argv: Sequence[str] | None) -> int:
         for job in jobs:
             if not stop.requested:
                 reports.append(_run_job(job, settings, networks, sheet, stop, total))
-    tell(f"total: {total.in_words()}\n{stage_table(stats)}")
+    if len(jobs) > 1:
+        tell(f"total: {total.in_words()}")
+    tell(stage_table(stats))
+    tell_interruption(stop)
     if settings.summary:
         write_summary(settings.summary, {"inputs": reports, **total.as_dict()}, stats)
     return stop.exit_code or int(any(report["error"] for report in reports))
@@ -111,7 +115,7 @@ def plan_jobs(settings: VideoSettings) -> list[Job]:
         video = None if settings.no_video else settings.out / f"{name}.mp4"
         if video is not None and video.resolve() in files:
             raise SettingsError(f"{video}: the result would overwrite an input; choose another --out")
-        jobs.append(Job(spec, settings.out / f"{name}.jsonl", video))
+        jobs.append(Job(spec, without_password(spec), settings.out / f"{name}.jsonl", video))
     return jobs
 
 
@@ -133,11 +137,10 @@ def _run_job(
     counts, error = RunCounts(), None
     try:
         source = _open_file(job.spec)
-        every = settings.detect_every or (1 if source.still else DETECT_EVERY)
         draw = PoseDrawing(networks.skeleton, networks.score_threshold)
         with ExitStack() as closing:
             sinks = [*_open_sinks(job, source, closing), *sheet]
-            stream = Stream(source, networks.pipeline(every), sinks, draw, networks.stats)
+            stream = Stream(source, networks.pipeline(source, settings.detect_every), sinks, draw, networks.stats)
             counts = stream.counts
             stream.run(stop)
     except MISTAKES as mistake:
@@ -145,11 +148,11 @@ def _run_job(
         tell_mistake(mistake)
     total.include(counts)
     if counts.frames:
-        tell(f"{job.spec}: {counts.in_words()}")
+        tell(f"{job.name}: {counts.in_words()}")
     if counts.frames and not counts.people:
-        tell(f"{job.spec}: no person was found in the whole video")
+        tell(f"{job.name}: no person was found in the whole video")
     results = {"json": str(job.json), "video": str(job.video) if job.video else None}
-    return {"input": job.spec, **results, "error": error, **counts.as_dict()}
+    return {"input": job.name, **results, "error": error, **counts.as_dict()}
 
 
 def _open_file(spec: str) -> Source:

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell
+from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from pipeline.drawing import PoseDrawing
-from pipeline.pose_pipeline import DETECT_EVERY, Networks
+from pipeline.pose_pipeline import Networks
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, WindowSink
 from pipeline.sources import Source, open_source
@@ -27,7 +27,7 @@ class WebcamSettings:
     save: Path | None = None
     json: Path | None = None
     frames: int | None = None
-    detect_every: int = DETECT_EVERY
+    detect_every: int | None = None
     detector: Path = DETECTOR
     pose: Path = POSE
     summary: Path | None = None
@@ -53,13 +53,15 @@ def _run(argv: Sequence[str] | None) -> int:
         with ExitStack() as closing:
             sinks = _open_sinks(settings, source, stop, closing)
             draw = PoseDrawing(networks.skeleton, networks.score_threshold)
-            stream = Stream(source, networks.pipeline(settings.detect_every), sinks, draw, stats, settings.frames)
+            pipeline = networks.pipeline(source, settings.detect_every)
+            stream = Stream(source, pipeline, sinks, draw, stats, settings.frames)
             try:
                 stream.run(stop)
             finally:
                 tell(f"{source.name}: {stream.counts.in_words()}\n{stage_table(stats)}")
                 if settings.summary:
                     write_summary(settings.summary, {"source": source.name, **stream.counts.as_dict()}, stats)
+        tell_interruption(stop)
     return stop.exit_code
 
 

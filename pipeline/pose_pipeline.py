@@ -8,6 +8,7 @@ from pathlib import Path
 from engines.engine import open_engine
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
+from pipeline.sources import Source
 from pipeline.stats import NETWORKS, StageStats, TimedEngine
 from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image, Poses, Skeleton
@@ -32,10 +33,14 @@ class Networks:
         """What the pose network's keypoints mean."""
         return self.estimator.skeleton
 
-    def pipeline(self, detect_every: int = DETECT_EVERY) -> PosePipeline:
-        """A pipeline for one source, with a tracker of its own."""
+    def pipeline(self, source: Source, detect_every: int | None = None) -> PosePipeline:
+        """A pipeline for one source, with a tracker of its own.
+
+        detect_every: by default 5, and 1 for pictures that need not resemble their neighbours.
+        """
+        every = detect_every or (1 if source.still else DETECT_EVERY)
         tracker = Tracker(self.skeleton, self.score_threshold)
-        return PosePipeline(self.detector, self.estimator, tracker, detect_every, self.stats)
+        return PosePipeline(self.detector, self.estimator, tracker, every, self.stats)
 
 
 class PosePipeline:

@@ -37,7 +37,7 @@ class ContactSheet:
         if self.wants_picture(frame):
             assert picture is not None
             self._tiles.append(self._tile(frame, poses, picture))
-            if len(self._tiles) >= 2 * MOST_TILES:
+            if len(self._tiles) >= 4 * MOST_TILES:
                 self._tiles, self._every = self._tiles[::2], self._every * 2
         self._seen += 1
 

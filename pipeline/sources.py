@@ -54,7 +54,7 @@ def open_source(spec: str) -> Source:
     if spec.startswith("/dev/video"):
         return VideoSource(spec, spec, live=True)
     if "://" in spec:
-        return VideoSource(re.sub(r"//[^/@]*@", "//", spec), spec, live=None)
+        return VideoSource(without_password(spec), spec, live=None)
     path = DEMO_CLIP if spec == "demo" else Path(spec)
     if path.is_dir():
         return ImageSource(str(path), images_in(path))
@@ -66,6 +66,11 @@ def open_source(spec: str) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); expected a video")
     return VideoSource(str(path), str(path), live=False)
+
+
+def without_password(spec: str) -> str:
+    """The source's name for messages and files: an address loses its user and password."""
+    return re.sub(r"://[^/@]*@", "://", spec)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -105,7 +110,7 @@ class VideoSource:
     def frames(self) -> Iterator[Frame]:
         """Every frame once; live frames carry the time of their arrival. SourceError at an early end."""
         index, time_s, start = 0, 0.0, time.monotonic()
-        image, self._first = self._first, None
+        image, self._first = self._read() if self.live else self._first, None  # the first live one is old by now
         first_ms = self._position_ms()
         while image is not None:
             now = time.monotonic()

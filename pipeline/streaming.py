@@ -19,7 +19,7 @@ from pipeline.types import Frame, Image, Poses
 T = TypeVar("T")
 WAITING = 4  # frames between two stages of a file: enough to overlap, little memory
 WAKE_S = 0.2  # how soon the writer notices a stop while nothing arrives
-JOIN_S = 10.0  # a reader inside a silent camera returns by its own timeout before that
+JOIN_S = 2.0  # a reader inside a silent camera is left behind: the files must not wait for it
 
 
 class Stop:
@@ -133,7 +133,7 @@ class Stream:
         self.counts = RunCounts()
         self._error: BaseException | None = None
         self._frames: Channel[Frame] = Channel(1 if source.live else WAITING, newest_only=source.live)
-        self._results: Channel[tuple[Frame, Poses]] = Channel(WAITING)
+        self._results: Channel[tuple[Frame, Poses]] = Channel(1 if source.live else WAITING)
 
     def run(self, stop: Stop) -> None:
         """Run to the end of the source, the frame limit, a stop or an error, and close the source.

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.skeletons import COCO
-from pipeline.sources import quiet_opencv
+from pipeline.sources import Source, quiet_opencv
 from pipeline.stats import StageStats
 from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image, Poses
@@ -98,8 +98,9 @@ class BlobNetworks:
     def __init__(self, detector: Path, pose: Path, stats: StageStats) -> None:
         self.stats = stats
 
-    def pipeline(self, detect_every: int) -> PosePipeline:
-        return PosePipeline(BlobDetector(), blob_estimator, Tracker(COCO, 0.3), detect_every, self.stats)
+    def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:
+        every = detect_every or (1 if source.still else 5)
+        return PosePipeline(BlobDetector(), blob_estimator, Tracker(COCO, 0.3), every, self.stats)
 
 
 class ListSource:

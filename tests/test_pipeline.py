@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pipeline.pose_pipeline import PosePipeline
+from engines.engine import ModelError
+from pipeline.pose_pipeline import Networks, PosePipeline
 from pipeline.skeletons import COCO
 from pipeline.stats import RunCounts, StageStats, stage_table
 from pipeline.tracker import Tracker
-from tests.fakes import BlobDetector, blob_estimator, frame_of, picture, poses_at, walk
+from tests.fakes import BlobDetector, ListSource, blob_estimator, frame_of, picture, poses_at, walk
+from tests.tiny_networks import detector_file, pose_file
 
 
 def pipeline_with(detector: BlobDetector, detect_every: int) -> PosePipeline:
@@ -38,6 +42,36 @@ def test_a_new_picture_size_asks_the_detector_at_once() -> None:
 def test_detect_every_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="detect_every should be at least 1, got 0"):
         pipeline_with(BlobDetector(), 0)
+
+
+def test_the_networks_of_two_files_make_a_pipeline(tmp_path: Path) -> None:
+    stats = StageStats()
+    networks = Networks(detector_file(tmp_path), pose_file(tmp_path), stats)
+    pipeline = networks.pipeline(ListSource([]))
+    for index in range(6):
+        poses = pipeline(frame_of(np.full((64, 96, 3), 255, np.uint8), index))
+        assert len(poses) > 0
+        assert poses.keypoints.shape == (len(poses), 17, 2)
+    counts = {stage: row["count"] for stage, row in stats.stages_ms().items()}
+    assert counts == {"detect": 2, "pose": 6, "track": 6, "detector network": 2, "pose network": 6}
+    assert 0 < stats.share_outside_networks() < 1
+    assert networks.score_threshold == 0.3
+
+
+def test_files_in_each_other_s_place_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected a person_detector network, got the pose network"):
+        Networks(pose_file(tmp_path), pose_file(tmp_path), StageStats())
+    with pytest.raises(ModelError, match="expected a pose network, got the person_detector network"):
+        Networks(detector_file(tmp_path), detector_file(tmp_path), StageStats())
+
+
+def test_pictures_that_need_not_resemble_each_other_are_each_searched(tmp_path: Path) -> None:
+    stats, source = StageStats(), ListSource([])
+    source.still = True
+    pipeline = Networks(detector_file(tmp_path), pose_file(tmp_path), stats).pipeline(source)
+    for index in range(3):
+        pipeline(frame_of(np.full((64, 96, 3), 255, np.uint8), index))
+    assert stats.stages_ms()["detect"]["count"] == 3
 
 
 def test_stages_and_the_share_outside_the_networks() -> None:

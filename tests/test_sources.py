@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -124,3 +127,18 @@ def test_the_demo_clip_opens() -> None:
     source = open_source("demo")
     assert source.frame_count
     source.close()
+
+
+def test_a_video_on_a_web_server_is_read_to_its_end(tmp_path: Path) -> None:
+    write_video(tmp_path / "walk.mp4", walk(6))
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        frames, error = read_all(f"http://127.0.0.1:{server.server_port}/walk.mp4")
+        server.shutdown()
+    assert (len(frames), error) == (6, "")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass

@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from pipeline import streaming
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
 from pipeline.stats import StageStats
@@ -125,6 +126,24 @@ def test_a_signal_ends_the_run_after_the_frames_under_way(number: signal.Signals
     assert sink.frames == list(range(len(sink.frames)))
     assert 10 <= len(sink.frames) < 500
     assert signal.getsignal(number) is before
+
+
+def test_a_reader_stuck_in_a_silent_camera_does_not_hold_up_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "JOIN_S", 0.01)
+    source, sink, stop, comes_back = ListSource([], live=True), ListSink(), Stop(), threading.Event()
+
+    def silent() -> Iterator[Frame]:
+        yield from ListSource(walk(2)).frames()
+        stop.request()
+        comes_back.wait(30)
+
+    source.frames = silent  # type: ignore[method-assign]
+    others = set(threading.enumerate())
+    stream_of(source, [sink]).run(stop)
+    (reader,) = set(threading.enumerate()) - others
+    comes_back.set()
+    reader.join()
+    assert source.closed
 
 
 def test_a_run_without_a_signal_has_no_exit_code_of_its_own() -> None:
