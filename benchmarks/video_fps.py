@@ -3,7 +3,7 @@
     python benchmarks/video_fps.py VIDEO [--runs 5]
 
 The frame rate counts from the first read to the last write, without the start of Python and the loading of networks;
-the third line has the whole command. Options after `--` go to apps/video.py.
+the third line has the whole command. All other options go to apps/video.py.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ def main() -> None:
     """Prints the median frame rate, every run's, and the stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
-    parser.add_argument("options", nargs="*", help="options for apps/video.py, after --")
     parser.add_argument("--runs", type=int, default=5, help="how many runs (5)")
-    args = parser.parse_args()
+    args, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
-        summaries = [run_once(args.video, args.options, Path(folder)) for _ in range(args.runs)]
+        summaries = [run_once(args.video, options, Path(folder)) for _ in range(args.runs)]
     rates = [run["frames_per_s"] for run in summaries]
     share = statistics.median(run["share_outside_networks"] for run in summaries)
     command_s = statistics.median(run["command_s"] for run in summaries)
