@@ -1,0 +1,1 @@
+"""Networks, data, training, evaluation and export, in PyTorch."""

@@ -1,0 +1,1 @@
+"""Data sets in COCO layout, as plain torch data sets."""

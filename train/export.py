@@ -1,0 +1,115 @@
+"""From a checkpoint to the self-contained ONNX file that every engine is made of."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from engines.compose import compose_detector, compose_pose
+from engines.manifest import Manifest
+from engines.precision import store_float16
+from pipeline.skeletons import COCO
+from train.dark import DarkDecode
+from train.detector import BoxesAndScores, PersonDetectorNetwork
+
+OPSET = 17
+EDGE_NAME = "edge_coco_256x192"
+DETECTOR_NAME = "person_detector"
+LARGEST_POSE_BATCH = 32
+
+
+def pose_manifest(name: str, input_size: tuple[int, int], score_threshold: float, precision: str) -> Manifest:
+    """The manifest of a COCO pose network; input_size is (width, height) px."""
+    versions = _versions()
+    return Manifest(
+        name, "pose", "crops", input_size, COCO.name, precision, LARGEST_POSE_BATCH, score_threshold, versions, ""
+    )
+
+
+def detector_manifest(side: int, score_threshold: float, precision: str) -> Manifest:
+    """The manifest of the person detector; side is the longest side of its input in px."""
+    versions = _versions()
+    size = (side, side)
+    return Manifest(
+        DETECTOR_NAME, "person_detector", "crops", size, None, precision, 1, score_threshold, versions, ""
+    )  # fmt: skip
+
+
+def export_pose_network(network: nn.Module, input_size: tuple[int, int]) -> onnx.ModelProto:
+    """image float32 [N, 3, h, w], normalised RGB -> heatmaps [N, K, h/4, w/4]; N is free."""
+    width, height = input_size
+    image = torch.zeros(2, 3, height, width)
+    axes = {"image": {0: "N"}, "heatmaps": {0: "N"}}
+    return _to_onnx(network, image, ["image"], ["heatmaps"], axes)
+
+
+def export_decode(keypoints: int, heatmap_size: tuple[int, int], kernel: int) -> onnx.ModelProto:
+    """heatmaps float32 [N, K, H, W] -> points [N, K, 2] heatmap px, scores [N, K]; N is free."""
+    width, height = heatmap_size
+    heatmaps = torch.rand(2, keypoints, height, width)
+    axes = {name: {0: "N"} for name in ("heatmaps", "points", "scores")}
+    return _to_onnx(DarkDecode(kernel), heatmaps, ["heatmaps"], ["points", "scores"], axes)
+
+
+def export_detector_network(network: PersonDetectorNetwork, side: int) -> onnx.ModelProto:
+    """image float32 [1, 3, h, w], normalised RGB -> boxes [1, A, 4] px, scores [1, A]; h and w multiples of 32."""
+    image = torch.zeros(1, 3, side, side)
+    axes = {"image": {2: "h", 3: "w"}, "boxes": {1: "A"}, "scores": {1: "A"}}
+    return _to_onnx(BoxesAndScores(network), image, ["image"], ["boxes", "scores"], axes)
+
+
+def pose_model(
+    network: nn.Module, name: str, input_size: tuple[int, int], kernel: int, threshold: float
+) -> onnx.ModelProto:
+    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, 17, 2] crop px, scores [N, 17]; weights stored as float16."""
+    heatmap_size = (input_size[0] // 4, input_size[1] // 4)
+    exported = store_float16(export_pose_network(network, input_size))
+    decode = export_decode(len(COCO), heatmap_size, kernel)
+    return compose_pose(exported, decode, pose_manifest(name, input_size, threshold, "float16"))
+
+
+def detector_model(network: PersonDetectorNetwork, side: int, threshold: float) -> onnx.ModelProto:
+    """crops uint8 [1, h, w, 3] BGR -> boxes [M, 4] px of the input, scores [M]; weights stored as float16."""
+    exported = store_float16(export_detector_network(network, side))
+    return compose_detector(exported, detector_manifest(side, threshold, "float16"))
+
+
+def load_weights(network: nn.Module, checkpoint: Path) -> dict[str, float]:
+    """Load the averaged weights of a best.pt into the network and return the figures it was chosen by."""
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint}: expected the best.pt of a training")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["network"])
+    network.eval()
+    figures: dict[str, float] = state["figures"]
+    return figures
+
+
+def _to_onnx(
+    module: nn.Module, example: Tensor, inputs: list[str], outputs: list[str], axes: dict[str, Any]
+) -> onnx.ModelProto:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        # The TorchScript exporter announces its successor and every traced shape.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            buffer,  # type: ignore[arg-type]
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _versions() -> dict[str, str]:
+    return {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)}
