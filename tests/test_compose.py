@@ -14,26 +14,15 @@ from engines.compose import compose_detector, compose_pose, weights_sha256
 from engines.engine import open_engine
 from engines.manifest import Manifest
 from engines.precision import store_float16
-from tests.helpers import detector_manifest, golden_inputs, golden_path, pose_manifest
+from tests.helpers import detector_manifest, pose_manifest
 from tests.tiny_networks import argmax_decode, detector_network, pose_network
+from train.export import export_decode
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def composed() -> onnx.ModelProto:
     return compose_pose(pose_network(), argmax_decode(), pose_manifest())
-
-
-def dark_decode(folder: Path, height: int, width: int, kernel: int = 11) -> onnx.ModelProto:
-    """The project's own decode, exported as training exports it."""
-    torch = pytest.importorskip("torch")
-    from train.dark import DarkDecode
-
-    file, axes = folder / "decode.onnx", {name: {0: "N"} for name in ("heatmaps", "points", "scores")}
-    names = {"input_names": ["heatmaps"], "output_names": ["points", "scores"], "dynamic_axes": axes}
-    example = torch.rand(2, 17, height, width)
-    torch.onnx.export(DarkDecode(kernel).eval(), (example,), str(file), dynamo=False, opset_version=17, **names)
-    return onnx.load(file)
 
 
 def run(model: onnx.ModelProto, inputs: dict[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.float32]]:
@@ -104,14 +93,14 @@ def test_graphs_that_do_not_fit_are_refused() -> None:
         compose_pose(pose_network(), argmax_decode(opset=16), pose_manifest())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_the_decode_is_float32_where_the_network_is_bfloat16(tmp_path: Path) -> None:
     """Heatmaps and decode keep float32: the keypoints are those of the network's unrounded heatmaps."""
     import openvino as ov
 
     if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
-    model = compose_pose(pose_network(), dark_decode(tmp_path, 16, 12), pose_manifest())
+    decode = export_decode(17, (12, 16), 11)
+    model = compose_pose(pose_network(), decode, pose_manifest())
     onnx.save(model, tmp_path / "pose.onnx")
     outer = onnx.utils.Extractor(model)
     onnx.save(outer.extract_model(["crops"], ["whole_heatmaps"]), tmp_path / "heatmaps.onnx")
@@ -120,34 +109,12 @@ def test_the_decode_is_float32_where_the_network_is_bfloat16(tmp_path: Path) -> 
     (exact,) = run(outer.extract_model(["crops"], ["whole_heatmaps"]), {"crops": crops(8)})
     assert np.abs(heatmaps - exact).max() > 1e-5, "the network did not run in bfloat16: nothing is shown"
     assert (heatmaps.view(np.uint32) & 0xFFFF).any(), "the heatmaps were rounded to bfloat16"
-    points, scores = run(onnx.load(tmp_path / "decode.onnx"), {"heatmaps": heatmaps})
+    points, scores = run(decode, {"heatmaps": heatmaps})
     found = open_engine(tmp_path / "pose.onnx", "openvino", "bfloat16")({"crops": crops(8)})
     np.testing.assert_array_equal(found["scores"], scores)
     steady = short_steps(points, heatmaps)
     assert steady.sum() > 50
     np.testing.assert_allclose(found["keypoints"][steady], points[steady] * 4, atol=4e-4)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-@pytest.mark.parametrize("kernel", [11, 17])
-def test_the_exported_decode_is_the_reference_s(tmp_path: Path, kernel: int) -> None:
-    """The decode on the golden heatmaps: ONNX Runtime, OpenVINO, and OpenVINO told to use bfloat16."""
-    import openvino as ov
-
-    golden, inputs = np.load(golden_path("decode.npz")), golden_inputs()
-    decode = dark_decode(tmp_path, 64, 48, kernel)
-    core = ov.Core()
-    settings: list[dict[str, str]] = [{"INFERENCE_PRECISION_HINT": "f32"}, {}]
-    compiled = [core.compile_model(tmp_path / "decode.onnx", "CPU", setting) for setting in settings]
-    for kind in ("clean", "noisy", "multi", "border", "zero", "constant"):
-        heatmaps, _ = inputs.heatmaps(kind, "64x48")
-        found = [run(decode, {"heatmaps": heatmaps}), *(list(model(heatmaps).values()) for model in compiled)]
-        key = f"{kind}/64x48/unbiased_k{kernel}"
-        expected = golden[f"{key}/heat"]
-        steady = short_steps(expected, heatmaps)
-        for points, scores in found:
-            np.testing.assert_allclose(points[steady], expected[steady], atol=1e-3 if kind == "constant" else 1e-4)
-            np.testing.assert_array_equal(scores, golden[f"{kind}/64x48/maxvals"])
 
 
 def test_float16_storage_halves_the_file_and_rounds_the_weights_only(tmp_path: Path) -> None:
