@@ -86,7 +86,7 @@ class _Run:
         self.network = task.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedModel(
             self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay),  # type: ignore[no-untyped-call]
+            multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay),
             use_buffers=True,
         )
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=schedule.weight_decay, fused=True)
@@ -127,7 +127,7 @@ class _Run:
             with torch.autocast(self.device.type, torch.bfloat16):
                 loss = self.task.loss(self.network, moved)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
             self.optimizer.step()
             self.scheduler.step()
