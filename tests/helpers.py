@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import pytest
 from engines.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+Array = npt.NDArray[np.floating[Any]]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -33,6 +35,13 @@ def golden_inputs() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def short_steps(points: Array, heatmaps: Array, longest: float = 3.0) -> npt.NDArray[np.bool_]:
+    """Where a decode [N, K, 2] went less than `longest` px from the maximum: further on the step is ill-conditioned."""
+    place = heatmaps.reshape(*heatmaps.shape[:2], -1).argmax(-1)
+    peak = np.stack([place % heatmaps.shape[3], place // heatmaps.shape[3]], -1)
+    return np.asarray(np.abs(points - peak).max(-1) < longest)
 
 
 def pose_manifest(width: int = 48, height: int = 64, largest_batch: int = 32) -> Manifest:

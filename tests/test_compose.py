@@ -14,7 +14,7 @@ from engines.compose import compose_detector, compose_pose, weights_sha256
 from engines.engine import open_engine
 from engines.manifest import Manifest
 from engines.precision import store_float16
-from tests.helpers import detector_manifest, pose_manifest
+from tests.helpers import detector_manifest, pose_manifest, short_steps
 from tests.tiny_networks import argmax_decode, detector_network, pose_network
 from train.export import export_decode
 
@@ -28,13 +28,6 @@ def composed() -> onnx.ModelProto:
 def run(model: onnx.ModelProto, inputs: dict[str, npt.NDArray[np.generic]]) -> list[npt.NDArray[np.float32]]:
     outputs: list[npt.NDArray[np.float32]] = ort.InferenceSession(model.SerializeToString()).run(None, inputs)
     return outputs
-
-
-def short_steps(points: npt.NDArray[np.float32], heatmaps: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Where a decode went less than 3 px from the maximum: further than that the Newton step is ill-conditioned."""
-    place = heatmaps.reshape(*heatmaps.shape[:2], -1).argmax(-1)
-    peak = np.stack([place % heatmaps.shape[3], place // heatmaps.shape[3]], -1)
-    return np.asarray(np.abs(points - peak).max(-1) < 3)
 
 
 def crops(count: int) -> npt.NDArray[np.uint8]:

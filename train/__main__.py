@@ -1,15 +1,34 @@
-"""`python -m train pose|detector`: train one of our networks; `python -m train export`: make the files in models/."""
+"""`python -m train pose|detector` trains our networks, `export` makes their files, `evaluate` measures the files."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tempfile
 from pathlib import Path
 
+import onnx
 import torch
 
+from engines.engine import open_engine
+from pipeline.detector import PersonDetector
+from train.datasets.coco_layout import split
+from train.evaluate import file_heatmaps, heatmap_estimator, pose_figures
+from train.evaluate_detector import detection_curve
+from train.export import DETECTOR_NAME, EDGE_NAME, detector_model, load_weights, pose_model
 from train.loop import Schedule, fit
-from train.tasks import DetectorTask, PoseTask
+from train.tasks import (
+    DETECTOR_SIDE,
+    EDGE_INPUT_SIZE,
+    EDGE_KERNEL,
+    DetectorTask,
+    PoseTask,
+    detector_network,
+    pose_network,
+)
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,24 +44,88 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="pose|detector|export")
-    for name, task, epochs, batch, rate in (("pose", PoseTask, 20, 32, 1e-3), ("detector", DetectorTask, 20, 16, 1e-3)):
+    commands = parser.add_subparsers(required=True, metavar="pose|detector|export|evaluate")
+    for name, task, epochs, batch in (("pose", PoseTask, 9, 32), ("detector", DetectorTask, 6, 16)):
         command = commands.add_parser(name, help=f"train the {name} network")
-        command.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
+        _add_data(command)
         command.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
         command.add_argument("--epochs", type=int, default=epochs)
         command.add_argument("--batch", type=int, default=batch)
-        command.add_argument("--learning-rate", type=float, default=rate)
+        command.add_argument("--learning-rate", type=float, default=1e-3)
         command.add_argument("--workers", type=int, default=2, help="data processes")
         command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         command.set_defaults(run=_train, task=task)
+    export = commands.add_parser("export", help="make ONNX files of checkpoints")
+    export.add_argument("--pose", type=Path, metavar="best.pt", help="checkpoint of the pose network")
+    export.add_argument("--detector", type=Path, metavar="best.pt", help="checkpoint of the detector")
+    export.add_argument("--keypoint-threshold", type=float, default=0.2, help="least score of a keypoint to be drawn")
+    export.add_argument("--detection-threshold", type=float, default=0.4, help="least score of a person")
+    export.add_argument("--out", type=Path, default=MODELS, help="folder for the files")
+    export.set_defaults(run=_export)
+    evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
+    _add_data(evaluate)
+    evaluate.add_argument("--pose", type=Path, default=MODELS / f"{EDGE_NAME}.onnx")
+    evaluate.add_argument("--detector", type=Path, default=MODELS / f"{DETECTOR_NAME}.onnx")
+    evaluate.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
 
 
 def _train(options: argparse.Namespace) -> int:
     task = options.task(options.data, options.batch, options.workers)
     best = fit(task, Schedule(options.epochs, options.learning_rate), options.out, torch.device(options.device))
     print(f"best checkpoint: {best}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.pose is None and options.detector is None:
+        raise ValueError("nothing to export: give --pose, --detector or both")
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.pose is not None:
+        pose = pose_network()
+        figures = load_weights(pose, options.pose)
+        model = pose_model(pose, EDGE_NAME, EDGE_INPUT_SIZE, EDGE_KERNEL, options.keypoint_threshold)
+        _write(model, options.out / f"{EDGE_NAME}.onnx", figures)
+    if options.detector is not None:
+        detector = detector_network()
+        figures = load_weights(detector, options.detector)
+        model = detector_model(detector, DETECTOR_SIDE, options.detection_threshold)
+        _write(model, options.out / f"{DETECTOR_NAME}.onnx", figures)
+    return 0
+
+
+def _write(model: onnx.ModelProto, path: Path, figures: dict[str, float]) -> None:
+    onnx.save(model, path)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, chosen by {figures}")
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    held_out = {name: split(options.data / name, validation=True) for name in ("coco_train", "lspet")}
+    report: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        heatmaps_of, manifest = file_heatmaps(options.pose, Path(folder))
+        for flip_test in (True, False):
+            estimate = heatmap_estimator(heatmaps_of, manifest.input_size, EDGE_KERNEL, flip_test)
+            report["pose, flip test" if flip_test else "pose"] = pose_figures(estimate, held_out)
+    engine = open_engine(options.detector)
+    boxed = [picture for picture in held_out["coco_train"] if picture.all_boxed]
+    for height in (0, 60):
+        curve = detection_curve(PersonDetector(engine, 0.02), boxed, smallest_height=height)
+        recall, precision = curve.at(engine.manifest.score_threshold)
+        best_recall, threshold = curve.recall_at(0.85)
+        report[f"detector, people from {height} px"] = {
+            "AP .5": curve.average_precision,
+            "threshold": engine.manifest.score_threshold,
+            "recall": recall,
+            "precision": precision,
+            "recall at precision 0.85": best_recall,
+            "threshold there": threshold,
+        }
+    print(json.dumps(report, indent=2))
     return 0
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
+from engines.engine import open_engine
+from engines.manifest import Manifest
 from pipeline.affine import crop_people, transform_points
 from pipeline.skeletons import COCO
 from pipeline.types import FloatArray, Image
@@ -24,6 +28,8 @@ LEFT_SHOULDER, RIGHT_HIP = 5, 12
 
 # An estimator of one picture's people: (image, boxes [N, 4]) -> (keypoints [N, K, 2] px, scores [N, K]).
 Estimator = Callable[[Image, FloatArray], tuple[FloatArray, FloatArray]]
+# A network: crops uint8 [N, h, w, 3] BGR -> heatmaps [N, K, H, W].
+Heatmaps = Callable[[Image], Tensor]
 
 
 def flip_merge(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
@@ -39,22 +45,43 @@ def flip_merge(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
     return (heatmaps + shifted) / 2
 
 
-def network_estimator(network: nn.Module, input_size: tuple[int, int], kernel: int, flip_test: bool) -> Estimator:
-    """Estimate with a PyTorch network: production crop, network, flip test if asked for, DARK."""
+def heatmap_estimator(heatmaps_of: Heatmaps, input_size: tuple[int, int], kernel: int, flip_test: bool) -> Estimator:
+    """Estimate from heatmaps: production crop, network, flip test if asked for, DARK."""
 
-    @torch.inference_mode()
     def estimate(image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        device = next(network.parameters()).device
         crops, to_frame = crop_people(image, boxes, input_size)
-        batch = normalise(torch.from_numpy(crops).to(device))
-        heatmaps = network(batch).float()
+        heatmaps = heatmaps_of(crops)
         if flip_test:
-            heatmaps = flip_merge(heatmaps, network(batch.flip(3)).float())
+            heatmaps = flip_merge(heatmaps, heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1])))
         points, scores = decode(heatmaps, kernel)
         stride = input_size[0] / heatmaps.shape[3]
         return transform_points(points.cpu().numpy() * stride, to_frame), scores.cpu().numpy()
 
     return estimate
+
+
+def network_heatmaps(network: nn.Module) -> Heatmaps:
+    """Heatmaps by a PyTorch network."""
+
+    @torch.inference_mode()
+    def heatmaps_of(crops: Image) -> Tensor:
+        device = next(network.parameters()).device
+        heatmaps: Tensor = network(normalise(torch.from_numpy(crops).to(device))).float()
+        return heatmaps
+
+    return heatmaps_of
+
+
+def file_heatmaps(path: Path, folder: Path) -> tuple[Heatmaps, Manifest]:
+    """Heatmaps by an exported file, and its manifest: a copy without the decode is made in `folder` and run there."""
+    manifest = open_engine(path, "onnxruntime").manifest
+    model = onnx.load(path)
+    name = next(name for node in model.graph.node for name in node.output if name.endswith("/heatmaps"))
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", "K", "H", "W"]))
+    onnx.save(model, folder / "heatmaps.onnx")
+    engine = open_engine(folder / "heatmaps.onnx", "onnxruntime")
+    return lambda crops: torch.from_numpy(engine({"crops": crops})[name]), manifest
 
 
 def predictions(estimate: Estimator, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Person, FloatArray]]:
@@ -130,3 +157,9 @@ def pck(found: Sequence[tuple[Picture, Person, FloatArray]], threshold: float = 
         distance = np.linalg.norm(joints[LIMB_JOINTS, :2] - keypoints[LIMB_JOINTS, :2], axis=1)
         correct.extend((distance <= threshold * torso)[joints[LIMB_JOINTS, 2] > 0])
     return float(np.mean(correct)) if correct else 0.0
+
+
+def pose_figures(estimate: Estimator, held_out: Mapping[str, Sequence[Picture]]) -> dict[str, float]:
+    """AP of the COCO people and PCK of the Leeds people among the held-out pictures, from ground-truth boxes."""
+    figures = keypoint_average_precision(list(predictions(estimate, held_out["coco_train"])))
+    return figures | {"PCK@0.2": pck(list(predictions(estimate, held_out["lspet"])))}

@@ -15,7 +15,7 @@ from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.people import PeopleDataset
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.edge import EdgePose
-from train.evaluate import keypoint_average_precision, network_estimator, pck, predictions
+from train.evaluate import heatmap_estimator, network_heatmaps, pose_figures
 from train.lite0 import load_imagenet
 from train.loop import Batch, Loader, normalise
 
@@ -26,6 +26,8 @@ DETECTOR_SIDE = 416
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
+# Blocks of the trunk that keep their ImageNet weights: the data here is too little to better them.
+FROZEN_BLOCKS = 5
 
 
 def _loader(datasets: list[tuple[Any, float]], batch: int, workers: int, collate_fn: Any = None) -> Loader:
@@ -53,15 +55,29 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
+def pose_network() -> EdgePose:
+    """The edge network as it is trained: its first blocks frozen."""
+    network = EdgePose()
+    network.trunk.freeze(FROZEN_BLOCKS)
+    return network
+
+
+def detector_network() -> PersonDetectorNetwork:
+    """The person detector as it is trained: its first blocks frozen."""
+    network = PersonDetectorNetwork()
+    network.trunk.freeze(FROZEN_BLOCKS)
+    return network
+
+
 class PoseTask:
     """The edge network on COCO and Leeds Sports people; heatmaps by DARK's unbiased encoding, mean squared error."""
 
     metric = "AP"
 
-    def __init__(self, data: Path, batch: int, workers: int, frozen_blocks: int = 5) -> None:
+    def __init__(self, data: Path, batch: int, workers: int) -> None:
         self.network = EdgePose()
         load_imagenet(self.network.trunk)
-        self.network.trunk.freeze(frozen_blocks)
+        self.network.trunk.freeze(FROZEN_BLOCKS)
         weights = {"coco_train": COCO_WEIGHT, "lspet": 1.0}
         parts = [(self._people(split(data / name, False), True), weight) for name, weight in weights.items()]
         self.loader = _loader(parts, batch, workers)
@@ -81,9 +97,8 @@ class PoseTask:
     def validate(self, network: nn.Module) -> dict[str, float]:
         """AP of held-out COCO people and PCK of held-out Leeds people, ground-truth boxes, flip test."""
         network.eval()
-        estimate = network_estimator(network, EDGE_INPUT_SIZE, EDGE_KERNEL, flip_test=True)
-        figures = keypoint_average_precision(list(predictions(estimate, self.held_out["coco_train"])))
-        return figures | {"PCK@0.2": pck(list(predictions(estimate, self.held_out["lspet"])))}
+        estimate = heatmap_estimator(network_heatmaps(network), EDGE_INPUT_SIZE, EDGE_KERNEL, flip_test=True)
+        return pose_figures(estimate, self.held_out)
 
 
 class DetectorTask:
@@ -91,10 +106,10 @@ class DetectorTask:
 
     metric = "AP .5"
 
-    def __init__(self, data: Path, batch: int, workers: int, frozen_blocks: int = 5) -> None:
+    def __init__(self, data: Path, batch: int, workers: int) -> None:
         self.network = PersonDetectorNetwork()
         load_imagenet(self.network.trunk)
-        self.network.trunk.freeze(frozen_blocks)
+        self.network.trunk.freeze(FROZEN_BLOCKS)
         weights = {"coco_train": COCO_WEIGHT, "lspet": 0.5}
         parts = [
             (CrowdDataset(split(data / name, False, lambda picture: picture.all_boxed), DETECTOR_TRAINING_SIDE), weight)
