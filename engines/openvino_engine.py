@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class OpenVinoEngine:
         """Read and compile a file. Raises ModelError without a manifest, or for bfloat16 on a CPU that has none."""
         model = _read(file)
         self.manifest = manifest_from_metadata(_metadata(model), file)
-        core = ov.Core()
+        core = _core()
         if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError("this CPU has no bfloat16: choose the precision auto or float32")
         # One stream with all threads: one call at a time should end soon, rather than many at once.
@@ -53,6 +54,14 @@ class OpenVinoEngine:
 def read_metadata(file: Path) -> dict[str, str]:
     """The ONNX metadata of a file."""
     return _metadata(_read(file))
+
+
+@cache
+def _core() -> ov.Core:
+    """One for the whole program: each core gives the thread a signal stack, and two that go in the order they came
+    leave it a freed one. The next Ctrl-C would then be a segmentation fault.
+    """
+    return ov.Core()
 
 
 def _read(file: Path) -> ov.Model:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 from engines import engine as engine_module
 from engines.engine import ModelError, open_engine, read_manifest
 from engines.manifest import METADATA_KEY
-from tests.helpers import pose_manifest
+from tests.helpers import REPOSITORY, pose_manifest
 from tests.tiny_networks import detector_file, pose_file, pose_network
 
 RUNTIMES = ("openvino", "onnxruntime")
@@ -164,3 +166,19 @@ def test_a_missing_runtime_names_the_extra(tmp_path: Path, monkeypatch: pytest.M
     assert 'pip install -e ".[train]"' in one_line_error(file, runtime="onnxruntime")
     installed.add("onnxruntime")
     assert type(open_engine(file)).__name__ == "OnnxRuntimeEngine"
+
+
+def test_a_signal_after_two_engines_have_gone_is_an_ordinary_one(tmp_path: Path) -> None:
+    code = f"""
+import signal
+from engines.engine import open_engine
+one, other = open_engine({str(detector_file(tmp_path))!r}), open_engine({str(pose_file(tmp_path))!r})
+del one
+del other
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    finished = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout.strip()) == (0, "interrupted"), finished.stderr
