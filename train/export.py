@@ -17,6 +17,7 @@ from engines.precision import store_float16
 from pipeline.skeletons import COCO
 from train.dark import DarkDecode
 from train.detector import BoxesAndScores, PersonDetectorNetwork
+from train.lite0 import same_padding
 
 OPSET = 17
 EDGE_NAME = "edge_coco_256x192"
@@ -108,7 +109,27 @@ def _to_onnx(
             opset_version=OPSET,
             dynamo=False,
         )
-    return onnx.load_from_string(buffer.getvalue())
+    return fold_padding(onnx.load_from_string(buffer.getvalue()))
+
+
+def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The zeros that `SameConv2d` pads with become the convolution's own padding, as all runtimes like it best."""
+    pads = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Pad"}
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[0] in pads:
+            own = {attribute.name: attribute.ints for attribute in node.attribute}
+            before, after = same_padding(own["kernel_shape"][0], own["strides"][0])
+            own["pads"][:] = [before, before, after, after]
+            node.input[0] = pads[node.input[0]]
+    needed = {value.name for value in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
+    return model
 
 
 def _versions() -> dict[str, str]:

@@ -33,6 +33,11 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 _Conv = TypeVar("_Conv", bound=nn.Conv2d)
 
 
+def same_padding(kernel: int, stride: int) -> tuple[int, int]:
+    """The rows (or columns) of zeros before and after, for an input whose size is a multiple of the stride."""
+    return (kernel - stride) // 2, (kernel - stride + 1) // 2
+
+
 class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME, as the checkpoint was trained: with stride 2 one pixel more after
     than before. [N, C, H, W] -> [N, C', H/stride, W/stride]; H and W are multiples of the stride.
@@ -41,7 +46,7 @@ class SameConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         symmetric = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, symmetric, groups=groups, bias=False)
-        self.before, self.after = ((kernel - stride) // 2, (kernel - stride + 1) // 2) if stride > 1 else (0, 0)
+        self.before, self.after = same_padding(kernel, stride) if stride > 1 else (0, 0)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.after:

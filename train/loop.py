@@ -6,14 +6,14 @@ import csv
 import math
 import os
 import time
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from train.lite0 import IMAGENET_MEAN, IMAGENET_STD
@@ -77,6 +77,18 @@ def fit(task: Task, schedule: Schedule, out: Path, device: torch.device) -> Path
     return run.best_path
 
 
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average that forgets the start: the decay grows with the number of steps up to `decay`."""
+
+    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current
+        weight = max(1 - decay, 9 / (10 + int(steps)))
+        return torch.lerp(averaged, current.to(averaged.dtype), weight)
+
+    return average
+
+
 class _Run:
     """The state of one training: network, average, optimiser and where it stands."""
 
@@ -84,11 +96,7 @@ class _Run:
         self.task, self.schedule, self.device = task, schedule, device
         self.last_path, self.best_path, self.log_path = out / "last.pt", out / "best.pt", out / "log.csv"
         self.network = task.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay),
-            use_buffers=True,
-        )
+        self.average = AveragedModel(self.network, avg_fn=_moving_average(schedule.ema_decay), use_buffers=True)
         self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=schedule.weight_decay, fused=True)
         self.steps = max(1, schedule.epochs * len(task.loader))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)

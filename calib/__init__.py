@@ -1,0 +1,1 @@
+"""int8 networks: calibration crops through the production crop, and quantisation."""
