@@ -73,7 +73,7 @@ class DarkDecode(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.register_buffer("taps", torch.tensor(gaussian_taps(kernel)), persistent=False)
-        self.register_buffer("window", torch.arange(kernel + 4), persistent=False)
+        self.register_buffer("window", torch.arange(kernel + 4) - (kernel // 2 + 2), persistent=False)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         heatmaps = heatmaps.float()
@@ -91,14 +91,15 @@ class DarkDecode(nn.Module):
 
     def _blurred_window(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The blurred heatmaps [N, K, 5, 5] round (x, y); zero beyond the border."""
-        reach = self.kernel // 2 + 2
-        size = self.kernel + 4
-        padded_width = heatmaps.shape[3] + 2 * reach
-        padded = nn.functional.pad(heatmaps, (reach, reach, reach, reach)).flatten(2)
-        rows = (y.unsqueeze(2) + self.window) * padded_width
-        places = rows.unsqueeze(3) + (x.unsqueeze(2) + self.window).unsqueeze(2)
+        height, width, size = heatmaps.shape[2], heatmaps.shape[3], self.kernel + 4
+        rows, columns = y.unsqueeze(2) + self.window, x.unsqueeze(2) + self.window
+        # What lies outside is read somewhere inside and blanked: cheaper than a border round every map.
+        row_inside = ((rows >= 0) & (rows < height)).float()
+        column_inside = ((columns >= 0) & (columns < width)).float()
+        places = (rows.clamp(0, height - 1) * width).unsqueeze(3) + columns.clamp(0, width - 1).unsqueeze(2)
         count, keypoints = x.shape[0], heatmaps.shape[1]
-        window = padded.gather(2, places.flatten(2)).reshape(count, keypoints, size, size)
+        window = heatmaps.flatten(2).gather(2, places.flatten(2)).reshape(count, keypoints, size, size)
+        window = window * row_inside.unsqueeze(3) * column_inside.unsqueeze(2)
         # Multiply and sum, no matrix product: that would run in TF32 or bfloat16 on some engines.
         window = torch.stack([(window[..., i : i + self.kernel] * self.taps).sum(3) for i in range(5)], 3)
         taps = self.taps.unsqueeze(1)
