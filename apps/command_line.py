@@ -51,5 +51,6 @@ def tell_interruption(stop: Stop) -> None:
 
 
 def tell(text: str) -> None:
-    """Words for a person go to stderr: stdout may be carrying JSON lines."""
-    print(text, file=sys.stderr)
+    """Words for a person go to stderr, if there are any: stdout may be carrying JSON lines."""
+    if text.strip():
+        print(text.rstrip(), file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engines.engine import open_engine
+from engines.engine import ModelError, open_engine
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
 from pipeline.sources import Source
@@ -23,8 +23,14 @@ class Networks:
 
     def __init__(self, detector: str | Path, pose: str | Path, stats: StageStats) -> None:
         detector_engine, pose_engine = open_engine(detector), open_engine(pose)
-        self.detector = PersonDetector(TimedEngine(detector_engine, NETWORKS[0], stats))
-        self.estimator = PoseEstimator(TimedEngine(pose_engine, NETWORKS[1], stats))
+        try:
+            self.detector = PersonDetector(TimedEngine(detector_engine, NETWORKS[0], stats))
+        except ModelError as error:
+            raise ModelError(f"{detector}: {error}") from error
+        try:
+            self.estimator = PoseEstimator(TimedEngine(pose_engine, NETWORKS[1], stats))
+        except ModelError as error:
+            raise ModelError(f"{pose}: {error}") from error
         self.score_threshold = pose_engine.manifest.score_threshold
         self.stats = stats
 

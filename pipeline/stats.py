@@ -131,10 +131,10 @@ class RunCounts:
 
 
 def stage_table(stats: StageStats) -> str:
-    """The stages as lines of text: milliseconds a call at p50, p95, p99."""
+    """The stages as lines of text: milliseconds a call at p50, p95, p99. Empty where no frame was processed."""
     stages = stats.stages_ms()
     if not stages:
-        return "no frame was processed"
+        return ""
     lines = [f"{'stage (ms)':<20}{'p50':>9}{'p95':>9}{'p99':>9}{'calls':>9}"]
     for stage, row in stages.items():
         label = f"  {stage}" if stage in NETWORKS else stage
