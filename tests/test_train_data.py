@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.skeletons import COCO
+from tests.tiny_data import make_folder, standing_joints
 from train.augment import half_body_view, mirror, rotated_view, upright_angle
 from train.dark import decode
 from train.datasets import coco_layout
@@ -19,34 +20,9 @@ from train.datasets.crowds import CrowdDataset, clip_boxes, collate
 from train.datasets.people import PeopleDataset
 
 
-def standing_joints(x: float = 60.0, y: float = 20.0, size: float = 100.0) -> np.ndarray:
-    """Someone upright, float32 [17, 3], `size` px tall."""
-    offsets = np.array(
-        [(0, 0), (2, -2), (-2, -2), (4, 0), (-4, 0), (10, 15), (-10, 15), (14, 30), (-14, 30), (15, 45), (-15, 45),
-         (7, 50), (-7, 50), (7, 75), (-7, 75), (7, 98), (-7, 98)], np.float32,
-    )  # fmt: skip
-    joints = np.full((17, 3), 2, np.float32)
-    joints[:, :2] = np.array([x, y]) + offsets * size / 100
-    return joints
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data folder of three pictures: a person with keypoints, a box and a crowd, and nobody."""
-    (tmp_path / "images").mkdir()
-    for number in (1, 2, 3):
-        cv2.imwrite(str(tmp_path / "images" / f"{number}.png"), np.full((140, 120, 3), 40 * number, np.uint8))
-    joints = standing_joints()
-    person = {"image_id": 1, "iscrowd": 0, "area": 3000.0, "num_keypoints": 17, "bbox": [40, 15, 40, 110]}
-    rows = [
-        {"id": 1, **person, "keypoints": joints.flatten().tolist()},
-        {"id": 2, "image_id": 2, "iscrowd": 0, "area": 900.0, "num_keypoints": 0, "bbox": [-10, 20, 40, 60]},
-        {"id": 3, "image_id": 2, "iscrowd": 1, "area": 900.0, "num_keypoints": 0, "bbox": [70, 20, 40, 60]},
-        {"id": 4, "image_id": 2, "iscrowd": 0, "area": 9.0, "num_keypoints": 0, "bbox": [130, 20, 40, 60]},
-    ]
-    images = [{"id": n, "file_name": f"{n}.png", "width": 120, "height": 140} for n in (1, 2, 3)]
-    (tmp_path / "person_keypoints.json").write_text(json.dumps({"images": images, "annotations": rows}))
-    return tmp_path
+    return make_folder(tmp_path / "coco_train")
 
 
 def test_pictures_are_read_with_clipped_boxes(folder: Path) -> None:
