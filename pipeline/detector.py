@@ -15,7 +15,7 @@ SIDE_MULTIPLE = 32
 class PersonDetector:
     """Frame [H, W, 3] BGR -> the people in it."""
 
-    def __init__(self, engine: Engine, score_threshold: float | None = None, iou_threshold: float = 0.6) -> None:
+    def __init__(self, engine: Engine, score_threshold: float | None = None, iou_threshold: float = 0.5) -> None:
         """Keep what scores at least the threshold, by default the network's own, and overlaps no better one by more.
 
         iou_threshold: the largest intersection over union of two people. Raises ModelError for another network.

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="pose|detector|export|evaluate")
-    for name, task, epochs, batch in (("pose", PoseTask, 9, 32), ("detector", DetectorTask, 6, 16)):
+    for name, task, epochs, batch in (("pose", PoseTask, 11, 32), ("detector", DetectorTask, 6, 16)):
         command = commands.add_parser(name, help=f"train the {name} network")
         _add_data(command)
         command.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--pose", type=Path, metavar="best.pt", help="checkpoint of the pose network")
     export.add_argument("--detector", type=Path, metavar="best.pt", help="checkpoint of the detector")
     export.add_argument("--keypoint-threshold", type=float, default=0.2, help="least score of a keypoint to be drawn")
-    export.add_argument("--detection-threshold", type=float, default=0.4, help="least score of a person")
+    export.add_argument("--detection-threshold", type=float, default=0.25, help="least score of a person")
     export.add_argument("--out", type=Path, default=MODELS, help="folder for the files")
     export.set_defaults(run=_export)
     evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
