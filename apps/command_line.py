@@ -15,7 +15,7 @@ from pipeline.sources import SourceError
 from pipeline.streaming import Stop
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
-DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192.onnx"
+DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192_int8.onnx"
 MISTAKES = (ModelError, SettingsError, SinkError, SourceError)
 
 
