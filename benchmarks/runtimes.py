@@ -1,6 +1,6 @@
 """Milliseconds of the shipped networks in each runtime and precision: medians, all in one run.
 
-    python benchmarks/engines.py [--people 1 8] [--runs 30] [FILE ...]
+    python benchmarks/runtimes.py [--people 1 8] [--runs 30] [FILE ...]
 
 A pose network's figure is a person's share of one call; a detector's is a picture of 416x320 px.
 """
