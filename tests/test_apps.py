@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,9 +214,18 @@ def test_webcam_reads_a_video_and_saves_what_is_asked_for(clip: Path, tmp_path: 
 def test_webcam_counts_what_it_drops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def camera(spec: str) -> ListSource:
-        return ListSource(walk(200, speed=1), live=True, interval_s=0.0002)
+    """A camera that is four times as fast as the networks."""
 
+    def camera(spec: str) -> ListSource:
+        return ListSource(walk(200, speed=1), live=True, interval_s=0.005)
+
+    process = PosePipeline.__call__
+
+    def slowly(self: PosePipeline, frame: Frame) -> Poses:
+        time.sleep(0.02)
+        return process(self, frame)
+
+    monkeypatch.setattr(PosePipeline, "__call__", slowly)
     monkeypatch.setattr(webcam, "open_source", camera)
     summary = tmp_path / "summary.json"
     assert webcam.main(["--headless", "--frames", "10", "--summary", str(summary)]) == 0
