@@ -8,12 +8,13 @@ from dataclasses import replace
 import nncf
 import numpy as np
 import onnx
+import torch
 from onnx import NodeProto, TensorProto, numpy_helper
 from onnx.utils import Extractor
 
-from engines.compose import MEAN, STD
 from engines.manifest import METADATA_KEY, Manifest
-from pipeline.types import FloatArray, Image
+from pipeline.types import Image
+from train.loop import normalise
 
 NETWORK_OUTPUTS = {"pose": ["network/heatmaps"], "person_detector": ["network/boxes", "network/scores"]}
 
@@ -25,7 +26,7 @@ def quantize(model: onnx.ModelProto, manifest: Manifest, crops: Iterable[Image])
     last convolutions, whose values are the answer, and all that reads them.
     """
     network = _with_float32_weights(_network_of(model, manifest))
-    images = [{"image": normalise(crop)} for crop in crops]
+    images = [{"image": normalise(torch.from_numpy(crop)).numpy()} for crop in crops]
     ignored = nncf.IgnoredScope(names=sorted(_behind_the_convolutions(network)), validate=False)
     quantized = nncf.quantize(network, nncf.Dataset(images), subset_size=len(images), ignored_scope=ignored)
     result = _replaced(model, network, quantized)
@@ -35,13 +36,6 @@ def quantize(model: onnx.ModelProto, manifest: Manifest, crops: Iterable[Image])
             entry.value = replace(manifest, precision="int8", versions=versions).to_json()
     onnx.checker.check_model(result, full_check=True)
     return result
-
-
-def normalise(crop: Image) -> FloatArray:
-    """uint8 [1, h, w, 3] BGR -> the network's input, float32 [1, 3, h, w]: what the file does before its network."""
-    rgb = crop[..., ::-1].astype(np.float32) / 255
-    scaled = (rgb - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
 
 def _network_of(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:

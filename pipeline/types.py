@@ -96,3 +96,11 @@ class Skeleton:
 
     def __len__(self) -> int:
         return len(self.keypoint_names)
+
+    @property
+    def flip_order(self) -> list[int]:
+        """For each of the K keypoints, the index of what it is in a mirror image."""
+        order = list(range(len(self)))
+        for left, right in self.flip_pairs:
+            order[left], order[right] = right, left
+        return order

@@ -80,10 +80,7 @@ def mirror(crop: Image, joints: FloatArray, skeleton: Skeleton) -> tuple[Image, 
     """The mirror image of a crop [h, w, 3] and of its joints [K, 3] in crop px, left and right swapped."""
     joints = joints.copy()
     joints[:, 0] = crop.shape[1] - 1 - joints[:, 0]
-    order = np.arange(len(skeleton))
-    for left, right in skeleton.flip_pairs:
-        order[left], order[right] = right, left
-    return np.ascontiguousarray(crop[:, ::-1]), joints[order]
+    return np.ascontiguousarray(crop[:, ::-1]), joints[skeleton.flip_order]
 
 
 def change_appearance(image: Image, rng: np.random.Generator) -> Image:

@@ -37,10 +37,7 @@ def flip_merge(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
 
     Left and right swap, the map is mirrored back and moved by one column, the first column keeping its own value.
     """
-    order = list(range(heatmaps.shape[1]))
-    for left, right in COCO.flip_pairs:
-        order[left], order[right] = right, left
-    back = mirrored[:, order].flip(3)
+    back = mirrored[:, COCO.flip_order].flip(3)
     shifted = torch.cat((back[..., :1], back[..., :-1]), 3)
     return (heatmaps + shifted) / 2
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from pipeline.tracker import box_iou
 from pipeline.types import Detections, FloatArray, Image
-from train.assign import pairwise_iou
 from train.datasets.coco_layout import Picture
 
 Finder = Callable[[Image], Detections]
@@ -77,8 +76,7 @@ def _people_boxes(picture: Picture, smallest_height: float) -> tuple[FloatArray,
 def match(found: Detections, wanted: FloatArray, others: FloatArray, iou: float) -> tuple[Flags, Flags]:
     """Which detections are right, and which count at all; bool [N] each. Every person is found at most once."""
     hits, counts = np.zeros(len(found), bool), np.ones(len(found), bool)
-    boxes = torch.from_numpy(found.boxes)
-    overlaps = pairwise_iou(boxes, torch.from_numpy(wanted)).numpy()
+    overlaps = box_iou(found.boxes, wanted)
     taken = np.zeros(len(wanted), bool)
     for index in np.argsort(-found.scores, kind="stable"):
         free = np.where(taken, 0.0, overlaps[index])

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engines.compose import MEAN, STD
+
 # One row a stage: expansion, kernel, stride of its first block, output channels, number of blocks.
 STAGES = (
     (1, 3, 1, 16, 1),
@@ -27,8 +29,8 @@ STAGES = (
 
 # The published weights were trained on (RGB - 127) / 128; our networks take ImageNet's mean and deviation.
 CHECKPOINT_MEAN, CHECKPOINT_STD = 127.0, 128.0
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+IMAGENET_MEAN = tuple(255 * value for value in MEAN)
+IMAGENET_STD = tuple(255 * value for value in STD)
 
 _Conv = TypeVar("_Conv", bound=nn.Conv2d)
 

@@ -16,12 +16,13 @@ from train.datasets.people import PeopleDataset
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.edge import EdgePose
 from train.evaluate import heatmap_estimator, network_heatmaps, pose_figures
+from train.export import EDGE_NAME, detector_manifest
 from train.lite0 import load_imagenet
 from train.loop import Batch, Loader, normalise
+from train.zoo import zoo_model
 
-EDGE_INPUT_SIZE = (192, 256)
-EDGE_SIGMA = 2.0
-EDGE_KERNEL = 11
+EDGE = zoo_model(EDGE_NAME)
+EDGE_INPUT_SIZE, EDGE_SIGMA, EDGE_KERNEL = EDGE.input_size, EDGE.sigma, EDGE.kernel
 DETECTOR_SIDE = 416
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
@@ -130,7 +131,6 @@ class DetectorTask:
         """AP at IoU 0.5 and recall at 85 % precision on held-out COCO pictures, through the production detector."""
         from pipeline.detector import PersonDetector
         from train.evaluate_detector import detection_curve
-        from train.export import detector_manifest
         from train.torch_engine import DetectorEngine
 
         network.eval()

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline.detector import PADDING_GREY
 from pipeline.types import FloatArray, Image
 from train.augment import change_appearance, torch_seeded_rng
 from train.datasets.coco_layout import Picture
 
-PADDING_GREY = 114
 SMALLEST_BOX_PX = 6.0
 Sample = tuple[Image, FloatArray]
 
