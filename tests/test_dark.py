@@ -13,7 +13,7 @@ import torch
 from engines.compose import compose_pose
 from engines.engine import open_engine
 from tests.helpers import golden_inputs, golden_path, short_steps
-from train.dark import decode, encode, gaussian_taps
+from train.dark import decode, decode_quarter_offset, encode, gaussian_taps
 from train.edge import EdgePose
 from train.export import export_decode, export_pose_network, pose_manifest
 
@@ -93,6 +93,25 @@ def test_decode_agrees_with_the_golden_cases(kind: str, kernel: int) -> None:
             expected = golden[f"{kind}/{size}/unbiased_k{kernel}/heat"]
             sane = short_steps(expected, heatmaps)
             np.testing.assert_allclose(points.numpy()[sane], expected[sane], atol=KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "tiny", "negative"])
+def test_quarter_offset_decode_agrees_with_the_golden_cases(kind: str) -> None:
+    golden = np.load(golden_path("decode.npz"))
+    regen = golden_inputs()
+    sizes = [size for size in SIZES if f"{kind}/{size}/default/heat" in golden]
+    assert sizes
+    for size in sizes:
+        points, scores = decode_quarter_offset(torch.from_numpy(regen.heatmaps(kind, size)[0]))
+        np.testing.assert_array_equal(points.numpy(), golden[f"{kind}/{size}/default/heat"])
+        np.testing.assert_array_equal(scores.numpy(), golden[f"{kind}/{size}/maxvals"].reshape(scores.shape))
+
+
+def test_quarter_offset_decode_moves_towards_the_higher_neighbour() -> None:
+    joints = np.array([[81.0, 99.0], [78.6, 101.4], [0.0, 4.0]])
+    heatmaps, _ = encode(joints, np.ones(3), (192, 256), (48, 64), 2.0)
+    points, _ = decode_quarter_offset(torch.from_numpy(heatmaps[None]))
+    np.testing.assert_array_equal(points[0].numpy(), [[20.25, 24.75], [19.75, 25.25], [0, 1]])
 
 
 @pytest.fixture(scope="module")

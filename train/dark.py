@@ -127,3 +127,23 @@ def decode(heatmaps: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
     """`DarkDecode(kernel)` as a function: [N, K, H, W] -> points [N, K, 2] in heatmap px, scores [N, K]."""
     points, scores = DarkDecode(kernel).to(heatmaps.device)(heatmaps)
     return points, scores
+
+
+def decode_quarter_offset(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """The decode that DARK replaced (DARK section 3.1): the maximum, moved a quarter px towards its higher neighbours.
+
+    [N, K, H, W] -> points [N, K, 2] in heatmap px, scores [N, K]. It is here to be compared with; no engine runs it.
+    """
+    height, width = heatmaps.shape[2:]
+    flat = heatmaps.float().flatten(2)
+    scores, place = flat.amax(2), flat.argmax(2)
+    x, y = place % width, place // width
+    inside = (x >= 2) & (x <= width - 2) & (y >= 2) & (y <= height - 2)
+    safe = torch.where(inside, place, 2 * width + 2)
+
+    def difference(step: int) -> Tensor:
+        return flat.gather(2, (safe + step).unsqueeze(2)) - flat.gather(2, (safe - step).unsqueeze(2))
+
+    quarter = 0.25 * torch.cat((difference(1), difference(width)), 2).sign()
+    points = torch.stack((x, y), 2) + quarter * inside.unsqueeze(2)
+    return torch.where((scores > 0).unsqueeze(2), points, torch.full_like(points, -1.0)), scores
