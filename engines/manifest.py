@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 METADATA_KEY = "darkstream"
@@ -26,22 +27,24 @@ class Manifest:
     name: the network's name, as in "edge_coco_256x192". task: one of TASKS. input: one of INPUTS.
     input_size: (width, height) in px of a pose crop; for a detector the longest side of its input is the first
     number, and height and width are any multiples of 32 up to it.
-    skeleton: the name of the keypoints' skeleton, None for a detector.
+    skeleton: the keypoints' skeleton, a built-in one's name or a whole definition; None for a detector.
     precision: how the weights are stored, one of PRECISIONS. largest_batch: inputs that one run takes at most.
     score_threshold: 0 to 1, the apps' default for showing a detection or a keypoint.
     versions: tool versions at export. network_sha256: hash of the network's weights, before composition.
+    flip_test: whether the network also sees each crop mirrored and decodes the mean of both heatmaps.
     """
 
     name: str
     task: str
     input: str
     input_size: tuple[int, int]
-    skeleton: str | None
+    skeleton: str | dict[str, Any] | None
     precision: str
     largest_batch: int
     score_threshold: float
     versions: dict[str, str]
     network_sha256: str
+    flip_test: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the first field with a value that no network can have."""
@@ -57,6 +60,12 @@ class Manifest:
             raise ValueError(f"manifest: score_threshold should be 0 to 1, got {self.score_threshold!r}")
         if (self.skeleton is not None) != (self.task == "pose"):
             raise ValueError(f"manifest: a {self.task} network has skeleton {self.skeleton!r}; only poses have one")
+        if not isinstance(self.skeleton, (str, dict, NoneType)):
+            raise ValueError(f"manifest: skeleton should be a name or a definition, got {self.skeleton!r}")
+        if not isinstance(self.flip_test, bool) or (self.flip_test and self.task != "pose"):
+            raise ValueError(
+                f"manifest: flip_test should be true or false, and true only for poses: {self.flip_test!r}"
+            )
 
     def to_json(self) -> str:
         """The manifest as one JSON object, with its version."""
@@ -72,9 +81,10 @@ class Manifest:
         if version != MANIFEST_VERSION:
             raise ValueError(f"manifest: version {version!r} is unknown, this program reads {MANIFEST_VERSION}")
         names = {field.name for field in fields(Manifest)}
+        optional = {field.name for field in fields(Manifest) if field.default is not MISSING}
         if unknown := sorted(values.keys() - names):
             raise ValueError(f"manifest: unknown key {', '.join(unknown)}; expected {', '.join(sorted(names))}")
-        if missing := sorted(names - values.keys()):
+        if missing := sorted(names - optional - values.keys()):
             raise ValueError(f"manifest: missing key {', '.join(missing)}")
         if isinstance(values["input_size"], list):
             values["input_size"] = tuple(values["input_size"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ def changed(**values: Any) -> str:
     return json.dumps({key: value for key, value in fields.items() if value != "absent"})
 
 
-@pytest.mark.parametrize("manifest", [pose_manifest(), detector_manifest()])
+OWN_SKELETON = replace(pose_manifest(), skeleton={"name": "pen", "keypoint_names": ["tip", "end"]}, flip_test=True)
+
+
+@pytest.mark.parametrize("manifest", [pose_manifest(), detector_manifest(), OWN_SKELETON])
 def test_json_there_and_back(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_file_from_before_the_flip_test_has_none() -> None:
+    assert not Manifest.from_json(changed(flip_test="absent")).flip_test
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,8 @@ def test_json_there_and_back(manifest: Manifest) -> None:
         ({"score_threshold": "high"}, "score_threshold should be"),
         ({"score_threshold": 1.5}, "score_threshold should be"),
         ({"skeleton": None}, "only poses have one"),
+        ({"skeleton": 3}, "skeleton should be a name or a definition, got 3"),
+        ({"flip_test": "yes"}, "flip_test should be true or false"),
     ],
 )
 def test_a_wrong_manifest_is_named(values: dict[str, Any], message: str) -> None:
