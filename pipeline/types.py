@@ -86,6 +86,7 @@ class Skeleton:
     keypoint_names: K names. links: pairs of keypoint indices that a drawing joins.
     flip_pairs: pairs of indices that swap in a mirror image.
     oks_sigmas: float64 [K], the per-keypoint constants of COCO's object keypoint similarity.
+    upper_body: indices of what half-body augmentation holds for the upper half; the others are the lower one.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Skeleton:
     links: tuple[tuple[int, int], ...]
     flip_pairs: tuple[tuple[int, int], ...]
     oks_sigmas: FloatArray
+    upper_body: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keypoint_names)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+
+# A user's own skeleton, as it stands in a YAML file.
+HORSE: dict[str, Any] = {
+    "name": "horse",
+    "keypoint_names": ["nose", "withers", "left_hoof", "right_hoof"],
+    "flip_pairs": [["left_hoof", "right_hoof"]],
+    "oks_sigmas": [0.03, 0.1, 0.08, 0.08],
+    "links": [["nose", "withers"], ["withers", "left_hoof"], ["withers", "right_hoof"]],
+    "upper_body": ["nose", "withers"],
+}
 
 
 def standing_joints(x: float = 60.0, y: float = 20.0, size: float = 100.0) -> np.ndarray:
