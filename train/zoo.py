@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.skeletons import skeleton_named
+from pipeline.types import Skeleton
 from train.edge import EdgePose
 from train.hrnet import HRNet
 from train.resnet import SimpleBaseline
@@ -31,20 +33,29 @@ ROW_KEYS = {"name", "data", "network", "size", "reported"}
 
 @dataclass(frozen=True)
 class ZooModel:
-    """A row of the zoo.
+    """A row of the zoo, or its like for a data set of a user's own.
 
-    input_size: (width, height) px. sigma: of the target Gaussians, heatmap px. kernel: of the decode's blur.
-    reported: the figures of the results tables, by column; empty for a network of our own.
+    network: one of NETWORKS. input_size: (width, height) px. sigma: of the target Gaussians, heatmap px.
+    kernel: of the decode's blur. reported: the figures of the results tables, by column; empty for our own.
     """
 
     name: str
     data: str
     network: str
-    keypoints: int
+    skeleton: Skeleton
     input_size: tuple[int, int]
     sigma: float
     kernel: int
     reported: Mapping[str, float]
+
+    def build(self) -> nn.Module:
+        """The network, untrained: normalised RGB crops [N, 3, h, w] -> heatmaps [N, K, h/4, w/4]."""
+        return NETWORKS[self.network](len(self.skeleton))
+
+    def for_data(self, data: str, skeleton: Skeleton) -> ZooModel:
+        """The same network, size and encoding for a data set of that name with another skeleton."""
+        size = f"{self.input_size[1]}x{self.input_size[0]}"
+        return replace(self, name=f"{data}_{self.network}_{size}", data=data, skeleton=skeleton, reported={})
 
 
 def read_zoo(path: Path = ZOO_FILE) -> dict[str, ZooModel]:
@@ -69,7 +80,7 @@ def _model(row: dict[str, Any], content: dict[str, Any]) -> ZooModel:
         row.get("name", f"{row['data']}_{row['network']}_{row['size']}"),
         row["data"],
         row["network"],
-        data["keypoints"],
+        skeleton_named(row["data"]),
         (width, height),
         size["sigma"],
         size["kernel"],
@@ -96,14 +107,13 @@ def zoo_model(name: str) -> ZooModel:
 
 def build_network(name: str) -> nn.Module:
     """The network of that name, untrained: normalised RGB crops [N, 3, h, w] -> heatmaps [N, K, h/4, w/4]."""
-    model = zoo_model(name)
-    return NETWORKS[model.network](model.keypoints)
+    return zoo_model(name).build()
 
 
 def cost(model: ZooModel) -> tuple[float, float]:
     """(million parameters, GFLOPs of one crop, counted as multiply-adds like the results tables of the field)."""
     with torch.device("meta"):
-        network = NETWORKS[model.network](model.keypoints).eval()
+        network = model.build().eval()
         image = torch.zeros(1, 3, model.input_size[1], model.input_size[0])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
