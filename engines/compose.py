@@ -21,6 +21,20 @@ from engines.manifest import METADATA_KEY, Manifest
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 Side = int | str
+# The flip test's nodes: crops and their mirror images in one batch, and the mean of their heatmaps.
+FLIP_BEFORE = (
+    helper.make_node("Gather", ["image", "flip/columns"], ["flip/mirrored"], axis=3),
+    helper.make_node("Concat", ["image", "flip/mirrored"], ["flip/images"], axis=0),
+)
+FLIP_AFTER = (
+    helper.make_node("Reshape", ["whole_heatmaps", "flip/pairs"], ["flip/halves"]),
+    helper.make_node("Gather", ["flip/halves", "flip/first"], ["flip/upright"], axis=0),
+    helper.make_node("Gather", ["flip/halves", "flip/second"], ["flip/flipped"], axis=0),
+    helper.make_node("Gather", ["flip/flipped", "flip/order"], ["flip/swapped"], axis=1),
+    helper.make_node("Gather", ["flip/swapped", "flip/back"], ["flip/shifted"], axis=3),
+    helper.make_node("Add", ["flip/upright", "flip/shifted"], ["flip/sum"]),
+    helper.make_node("Mul", ["flip/sum", "flip/half"], ["flip/heatmaps"]),
+)
 
 
 def compose_pose(network: onnx.ModelProto, decode: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
@@ -55,6 +69,40 @@ def compose_pose(network: onnx.ModelProto, decode: onnx.ModelProto, manifest: Ma
     _rename_output(model, "decode/scores", "scores")
     model = _join(model, to_crop, ["decode/points"], ["points"])
     return _finished(model, network, manifest, {"keypoints": (batch, keypoints, 2), "scores": (batch, keypoints)})
+
+
+def add_flip_test(model: onnx.ModelProto, manifest: Manifest, flip_order: Sequence[int]) -> onnx.ModelProto:
+    """A composed pose file -> the same with the flip test inside (MMPose 0.29's rule), whatever its precision.
+
+    The network runs once on the crops and their mirror images; of the mirrored heatmaps left and right swap by
+    flip_order [K], they are mirrored back, moved by one column (the first keeps its value) and averaged with the
+    others. Raises ValueError for a file that has it, one that is no pose network, or an order of other keypoints.
+    """
+    if manifest.task != "pose" or manifest.flip_test:
+        state = "has the flip test already" if manifest.flip_test else "is no pose network"
+        raise ValueError(f"the flip test cannot be added: {manifest.name!r} {state}")
+    keypoints = _shape(model.graph.output[0])[1]
+    if sorted(flip_order) != list(range(keypoints if isinstance(keypoints, int) else 0)):
+        raise ValueError(f"the flip test wants the {keypoints} keypoints in another order, got {list(flip_order)}")
+    (stride,) = (tensor for tensor in model.graph.initializer if tensor.name == "to_crop/stride")
+    width, height = (round(side / float(numpy_helper.to_array(stride))) for side in manifest.input_size)
+    constants = {
+        "flip/columns": np.arange(manifest.input_size[0])[::-1].copy(),
+        "flip/pairs": np.array([2, -1, keypoints, height, width]),
+        "flip/first": np.array(0),
+        "flip/second": np.array(1),
+        "flip/order": np.array(flip_order),
+        # Mirrored back and moved at once: column x takes W - x, and column 0 the last one.
+        "flip/back": np.array([width - 1, *range(width - 1, 0, -1)]),
+        "flip/half": np.array(0.5, np.float32),
+    }
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    _insert(result, "image", FLIP_BEFORE)
+    _insert(result, "whole_heatmaps", FLIP_AFTER)
+    result.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    flipped = replace(manifest, flip_test=True, largest_batch=max(1, manifest.largest_batch // 2))
+    return _with_manifest(result, flipped)
 
 
 def compose_detector(network: onnx.ModelProto, manifest: Manifest, top_k: int = 200) -> onnx.ModelProto:
@@ -185,6 +233,17 @@ def _rename_output(model: onnx.ModelProto, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
 
 
+def _insert(model: onnx.ModelProto, tensor: str, nodes: Sequence[NodeProto]) -> None:
+    """Put nodes behind a tensor: what read it reads the last node's output instead."""
+    graph = model.graph
+    (place,) = (place for place, node in enumerate(graph.node, 1) if tensor in node.output)
+    after = list(graph.node[place:])
+    for node in after:
+        node.input[:] = [nodes[-1].output[0] if name == tensor else name for name in node.input]
+    del graph.node[place:]
+    graph.node.extend([*nodes, *after])
+
+
 def _finished(
     model: onnx.ModelProto, network: onnx.ModelProto, manifest: Manifest, outputs: Mapping[str, Sequence[Side]]
 ) -> onnx.ModelProto:
@@ -192,11 +251,16 @@ def _finished(
     del model.graph.output[:]
     for name, shape in outputs.items():
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-    manifest = replace(manifest, network_sha256=weights_sha256(network))
-    model.metadata_props.add(key=METADATA_KEY, value=manifest.to_json())
     model.graph.name = manifest.name
     model.graph.doc_string = f"{manifest.task} network {manifest.name}"
     model.producer_name, model.producer_version = "darkstream", ""
+    return _with_manifest(model, replace(manifest, network_sha256=weights_sha256(network)))
+
+
+def _with_manifest(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """The model, checked, with this manifest in place of any other."""
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(model, {**kept, METADATA_KEY: manifest.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model
 
