@@ -11,7 +11,8 @@ import onnx
 from calib.crops import detector_frames, pose_crops
 from calib.quantize import quantize
 from engines.engine import read_manifest
-from train.datasets.coco_layout import Picture, split
+from train.datasets.coco_layout import split
+from train.datasets.pictures import Picture
 
 
 def main(arguments: list[str] | None = None) -> int:

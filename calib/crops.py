@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.affine import crop_people
 from pipeline.detector import letterbox
 from pipeline.types import Image
-from train.datasets.coco_layout import Picture
+from train.datasets.pictures import Picture
 
 
 def pose_crops(pictures: Sequence[Picture], input_size: tuple[int, int], count: int) -> Iterator[Image]:

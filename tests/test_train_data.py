@@ -29,7 +29,7 @@ def test_pictures_are_read_with_clipped_boxes(folder: Path) -> None:
     pictures = load_pictures(folder)
     assert [len(picture.people) for picture in pictures] == [1, 2, 0]
     boxed, crowd = pictures[1].people
-    np.testing.assert_array_equal(boxed.box, [0, 20, 30, 80])
+    np.testing.assert_array_equal(boxed.box, [0, 20, 40, 80])
     assert boxed.joints is None and not boxed.ignore and crowd.ignore
     assert pictures[0].read().shape == (140, 120, 3)
 

@@ -13,7 +13,7 @@ import torch
 from engines.engine import open_engine
 from pipeline.types import Detections, Image
 from train.assign import assign, detector_loss, generalized_iou_loss, pairwise_iou
-from train.datasets.coco_layout import Person, Picture
+from train.datasets.pictures import Person, Picture
 from train.detector import BoxesAndScores, PersonDetectorNetwork, cells, decode_boxes
 from train.evaluate_detector import detection_curve, match
 from train.export import detector_model

@@ -1,162 +1,189 @@
-"""Accuracy of a pose network on held-out people: COCO AP with ground-truth boxes, and PCK."""
+"""Accuracy of a pose network: COCO AP and AR of estimates by the rules of the results tables, MPII PCKh, and PCK."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from torch import Tensor, nn
+from tqdm import tqdm
 
-from engines.engine import open_engine
-from engines.manifest import Manifest
-from pipeline.affine import crop_people, transform_points
-from pipeline.skeletons import COCO
-from pipeline.types import FloatArray, Image
-from train.dark import decode
+from pipeline.affine import PIXELS_PER_SCALE, boxes_to_center_scale
+from pipeline.pose import PoseEstimator
+from pipeline.skeletons import skeleton_named
+from pipeline.types import FloatArray, IntArray, Skeleton
+from train.average_precision import Results, average_precision
 from train.datasets.coco_layout import Person, Picture
-from train.loop import normalise
+from train.oks import hard_nms, oks, pose_scores, soft_nms
+from train.truth import read_truth, truth_of
 
-KEYPOINT_SCORE_THRESHOLD = 0.2
+NMS = ("hard", "soft", "none")
 LIMB_JOINTS = slice(5, 17)
 LEFT_SHOULDER, RIGHT_HIP = 5, 12
 
-# An estimator of one picture's people: (image, boxes [N, 4]) -> (keypoints [N, K, 2] px, scores [N, K]).
-Estimator = Callable[[Image, FloatArray], tuple[FloatArray, FloatArray]]
-# A network: crops uint8 [N, h, w, 3] BGR -> heatmaps [N, K, H, W].
-Heatmaps = Callable[[Image], Tensor]
 
+@dataclass(frozen=True)
+class Predictions:
+    """Estimates of P people.
 
-def flip_merge(heatmaps: Tensor, mirrored: Tensor) -> Tensor:
-    """The flip test: heatmaps [N, K, H, W] of crops averaged with those of the mirrored crops.
-
-    Left and right swap, the map is mirrored back and moved by one column, the first column keeping its own value.
+    keypoints: float32 [P, K, 3], x y px and score. boxes: float32 [P, 6], centre x y px, scale x y (of the padded box,
+    in units of 200 px), its area px², score. image_ids, box_ids: int [P]; of those of a picture with the same box id,
+    the first counts.
     """
-    back = mirrored[:, COCO.flip_order].flip(3)
-    shifted = torch.cat((back[..., :1], back[..., :-1]), 3)
-    return (heatmaps + shifted) / 2
+
+    keypoints: FloatArray
+    boxes: FloatArray
+    image_ids: IntArray
+    box_ids: IntArray
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for arrays of other shapes, and for estimates that are no numbers."""
+        people = len(self.keypoints)
+        shapes = [np.shape(array) for array in (self.keypoints, self.boxes, self.image_ids, self.box_ids)]
+        if len(shapes[0]) != 3 or shapes[0][2] != 3 or shapes[1:] != [(people, 6), (people,), (people,)]:
+            raise ValueError(f"expected keypoints [P, K, 3], boxes [P, 6], image and box ids [P], got shapes {shapes}")
+        if not (np.isfinite(self.keypoints).all() and np.isfinite(self.boxes).all()):
+            raise ValueError("the estimates are not all finite numbers: the network or its precision is broken")
 
 
-def heatmap_estimator(heatmaps_of: Heatmaps, input_size: tuple[int, int], kernel: int, flip_test: bool) -> Estimator:
-    """Estimate from heatmaps: production crop, network, flip test if asked for, DARK."""
-
-    def estimate(image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        crops, to_frame = crop_people(image, boxes, input_size)
-        heatmaps = heatmaps_of(crops)
-        if flip_test:
-            heatmaps = flip_merge(heatmaps, heatmaps_of(np.ascontiguousarray(crops[:, :, ::-1])))
-        points, scores = decode(heatmaps, kernel)
-        stride = input_size[0] / heatmaps.shape[3]
-        return transform_points(points.cpu().numpy() * stride, to_frame), scores.cpu().numpy()
-
-    return estimate
-
-
-def network_heatmaps(network: nn.Module) -> Heatmaps:
-    """Heatmaps by a PyTorch network."""
-
-    @torch.inference_mode()
-    def heatmaps_of(crops: Image) -> Tensor:
-        device = next(network.parameters()).device
-        heatmaps: Tensor = network(normalise(torch.from_numpy(crops).to(device))).float()
-        return heatmaps
-
-    return heatmaps_of
+def predict(estimator: PoseEstimator, pictures: Sequence[Picture]) -> Predictions:
+    """Estimates of everyone with a box in the pictures, in their order; a box's id is its annotation's."""
+    keypoints = [np.zeros((0, len(estimator.skeleton), 3), np.float32)]
+    people = [(picture, person) for picture in pictures for person in picture.people]
+    for picture in tqdm(pictures, "estimate", unit="picture", leave=False, disable=None):
+        if picture.people:
+            points, scores = estimator(picture.read(), np.stack([person.box for person in picture.people]))
+            keypoints.append(np.concatenate((points, scores[..., None]), 2).astype(np.float32))
+    corners = np.array([person.box for _, person in people], np.float32).reshape(-1, 4)
+    centers, scales = boxes_to_center_scale(corners, estimator.input_size)
+    areas = (scales * np.float32(PIXELS_PER_SCALE)).prod(1)
+    box_scores = np.array([getattr(person,"box_score",1.0) for _, person in people], np.float32)
+    return Predictions(
+        np.concatenate(keypoints),
+        np.column_stack((centers, scales, areas, box_scores)),
+        np.array([picture.image_id for picture, _ in people], np.int64),
+        np.array([person.annotation_id for _, person in people], np.int64),
+    )
 
 
-def file_heatmaps(path: Path, folder: Path) -> tuple[Heatmaps, Manifest]:
-    """Heatmaps by an exported file, and its manifest: a copy without the decode is made in `folder` and run there."""
-    manifest = open_engine(path, "onnxruntime").manifest
-    model = onnx.load(path)
-    name = next(name for node in model.graph.node for name in node.output if name.endswith("/heatmaps"))
-    del model.graph.output[:]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", "K", "H", "W"]))
-    onnx.save(model, folder / "heatmaps.onnx")
-    engine = open_engine(folder / "heatmaps.onnx", "onnxruntime")
-    return lambda crops: torch.from_numpy(engine({"crops": crops})[name]), manifest
+def labelled(pictures: Sequence[Picture]) -> list[Picture]:
+    """The pictures with only those people whose keypoints are annotated."""
+    return [
+        replace(picture, people=tuple(person for person in picture.people if person.joints is not None))
+        for picture in pictures
+    ]
 
 
-def predictions(estimate: Estimator, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Person, FloatArray]]:
-    """(picture, person, keypoints [K, 3]: x, y frame px, score) for each annotated person, from the true boxes."""
-    for picture in pictures:
-        people = [person for person in picture.people if person.joints is not None]
-        if people:
-            points, scores = estimate(picture.read(), np.stack([person.box for person in people]))
-            for person, xy, score in zip(people, points, scores, strict=True):
-                yield picture, person, np.concatenate((xy, score[:, None]), 1)
+def evaluate_predictions(
+    annotations_file: str | Path,
+    keypoints: FloatArray,
+    boxes: FloatArray,
+    image_ids: IntArray,
+    box_ids: IntArray,
+    skeleton: str | Skeleton = "coco",
+    oks_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    nms: str = "hard",
+    rle_score: bool = False,
+) -> dict[str, Any]:
+    """COCO's ten figures of estimates against an annotation file; arrays as in Predictions, options as in best_of.
+
+    For the skeleton "wholebody" they are those of all 133 points, and 'parts' holds those of each part.
+    """
+    skeleton = skeleton_named(skeleton) if isinstance(skeleton, str) else skeleton
+    predictions = Predictions(
+        np.asarray(keypoints, np.float32).reshape(np.shape(keypoints) if len(keypoints) else (0, len(skeleton), 3)),
+        np.asarray(boxes, np.float32).reshape(np.shape(boxes) if len(boxes) else (0, 6)),
+        np.asarray(image_ids, np.int64),
+        np.asarray(box_ids, np.int64),
+    )
+    truth = read_truth(Path(annotations_file), skeleton)
+    if unknown := sorted(set(predictions.image_ids.tolist()) - set(truth.pictures)):
+        raise ValueError(
+            f"estimates of {len(unknown)} pictures that {annotations_file} does not have (ids {unknown[:3]}): "
+            "they belong to other annotations"
+        )
+    found = best_of(predictions, skeleton, oks_threshold, score_threshold, nms, rle_score)
+    return average_precision(truth, found, skeleton)
 
 
-def keypoint_average_precision(found: Sequence[tuple[Picture, Person, FloatArray]]) -> dict[str, float]:
-    """COCO keypoint AP, AP .5, AP .75 and AR with ground-truth boxes, by pycocotools."""
-    from pycocotools.coco import COCO as Annotations
-    from pycocotools.cocoeval import COCOeval
+def best_of(
+    predictions: Predictions,
+    skeleton: Skeleton,
+    oks_threshold: float = 0.9,
+    score_threshold: float = 0.2,
+    nms: str = "hard",
+    rle_score: bool = False,
+) -> Results:
+    """The estimates to be judged: scored, and without those that are too similar to a better one of the same picture.
 
-    truth, results = Annotations(), []
-    image_ids = {path: number for number, path in enumerate(dict.fromkeys(p.path for p, _, _ in found), 1)}
-    rows: list[dict[str, Any]] = []
-    for picture, person, keypoints in found:
-        image_id = image_ids[picture.path]
-        rows.append(_truth_row(person, image_id, len(rows) + 1))
-        sure = keypoints[keypoints[:, 2] > KEYPOINT_SCORE_THRESHOLD, 2]
-        score = float(sure.mean()) if len(sure) else 0.0
-        flat = keypoints.flatten().tolist()
-        results.append({"image_id": image_id, "category_id": 1, "keypoints": flat, "score": score})
-    truth.dataset = {
-        "info": {},
-        "images": [{"id": number} for number in image_ids.values()],
-        "annotations": rows,
-        "categories": [{"id": 1, "name": "person"}],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    names = ("AP", "AP .5", "AP .75")
-    return {name: float(value) for name, value in zip(names, evaluation.stats, strict=False)} | {
-        "AR": float(evaluation.stats[5])
-    }
-
-
-def _truth_row(person: Person, image_id: int, number: int) -> dict[str, Any]:
-    assert person.joints is not None
-    x1, y1, x2, y2 = person.box.tolist()
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": 0,
-        "area": person.area,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "keypoints": person.joints.flatten().tolist(),
-        "num_keypoints": int((person.joints[:, 2] > 0).sum()),
-    }
+    nms: one of NMS. oks_threshold: how similar is too similar. Scores: train.oks.pose_scores.
+    """
+    if nms not in NMS:
+        raise ValueError(f"nms should be one of {', '.join(NMS)}, got {nms!r}")
+    if predictions.keypoints.shape[1] != len(skeleton):
+        raise ValueError(
+            f"expected the {len(skeleton)} keypoints of the skeleton {skeleton.name!r}, "
+            f"got {predictions.keypoints.shape[1]}"
+        )
+    keypoints, boxes = predictions.keypoints, predictions.boxes
+    scores = pose_scores(keypoints[..., 2], boxes[:, 5], score_threshold, rle_score)
+    kept: list[IntArray] = [np.zeros(0, np.int64)]
+    for rows in _rows_of_pictures(predictions):
+        if nms != "none":
+            suppress = hard_nms if nms == "hard" else soft_nms
+            similarity = oks(keypoints[rows], boxes[rows, 4], skeleton.oks_sigmas)
+            rows = rows[suppress(similarity, scores[rows], oks_threshold)]
+        kept.append(rows)
+    order = np.concatenate(kept)
+    return Results(predictions.image_ids[order], keypoints[order], scores[order])
 
 
-def pck(found: Sequence[tuple[Picture, Person, FloatArray]], threshold: float = 0.2) -> float:
+def _rows_of_pictures(predictions: Predictions) -> Iterator[IntArray]:
+    """For each picture, in order of appearance, the rows of its boxes by rising id, the first of each id."""
+    _, first = np.unique(predictions.image_ids, return_index=True)
+    for image_id in predictions.image_ids[np.sort(first)]:
+        rows = np.flatnonzero(predictions.image_ids == image_id)
+        _, by_id = np.unique(predictions.box_ids[rows], return_index=True)
+        yield rows[by_id]
+
+
+def evaluate_pictures(estimator: PoseEstimator, pictures: Sequence[Picture]) -> dict[str, float]:
+    """COCO's ten figures over the people of these pictures whose keypoints are annotated, from their true boxes."""
+    # Pictures of several data sets may have the same id.
+    pictures = labelled([replace(picture, image_id=number) for number, picture in enumerate(pictures)])
+    found = best_of(predict(estimator, pictures), estimator.skeleton)
+    figures = average_precision(truth_of(pictures), found, estimator.skeleton)
+    figures.pop("parts", None)
+    return figures
+
+
+def pck(people: Sequence[Person], keypoints: FloatArray, threshold: float = 0.2) -> float:
     """The share of limb joints (12) within `threshold` torso lengths (left shoulder to right hip) of the label.
 
-    Only people labelled by hand count (Yang & Ramanan, PAMI 2013; the measure of the Leeds Sports Pose results).
+    Estimates [P, 17, >=2] px of P people. Only those labelled by hand count (Yang & Ramanan, PAMI 2013; the measure
+    of the Leeds Sports Pose results).
     """
     correct = []
-    for _, person, keypoints in found:
+    for person, estimate in zip(people, keypoints, strict=True):
         joints = person.joints
-        assert joints is not None
-        if person.keypoints_source != "labelled" or min(joints[LEFT_SHOULDER, 2], joints[RIGHT_HIP, 2]) <= 0:
+        if joints is None or person.keypoints_source != "labelled":
+            continue
+        if min(joints[LEFT_SHOULDER, 2], joints[RIGHT_HIP, 2]) <= 0:
             continue
         torso = np.linalg.norm(joints[LEFT_SHOULDER, :2] - joints[RIGHT_HIP, :2])
-        distance = np.linalg.norm(joints[LIMB_JOINTS, :2] - keypoints[LIMB_JOINTS, :2], axis=1)
+        distance = np.linalg.norm(joints[LIMB_JOINTS, :2] - estimate[LIMB_JOINTS, :2], axis=1)
         correct.extend((distance <= threshold * torso)[joints[LIMB_JOINTS, 2] > 0])
     return float(np.mean(correct)) if correct else 0.0
 
 
-def pose_figures(estimate: Estimator, held_out: Mapping[str, Sequence[Picture]]) -> dict[str, float]:
+def pose_figures(estimator: PoseEstimator, held_out: Mapping[str, Sequence[Picture]]) -> dict[str, float]:
     """AP of the COCO people and PCK of the Leeds people among the held-out pictures, from ground-truth boxes."""
-    figures = keypoint_average_precision(list(predictions(estimate, held_out["coco_train"])))
-    return figures | {"PCK@0.2": pck(list(predictions(estimate, held_out["lspet"])))}
+    figures = evaluate_pictures(estimator, held_out["coco_train"])
+    leeds = labelled(held_out["lspet"])
+    people = [person for picture in leeds for person in picture.people]
+    return {name: figures[name] for name in ("AP", "AP .5", "AP .75", "AR")} | {
+        "PCK@0.2": pck(people, predict(estimator, leeds).keypoints)
+    }

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.tracker import box_iou
 from pipeline.types import Detections, FloatArray, Image
-from train.datasets.coco_layout import Picture
+from train.datasets.pictures import Picture
 
 Finder = Callable[[Image], Detections]
 Flags = npt.NDArray[np.bool_]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
 from train.assign import detector_loss
-from train.datasets.coco_layout import Picture, split
+from train.datasets.coco_layout import split
+from train.datasets.pictures import Picture
 from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.people import PeopleDataset
 from train.detector import PersonDetectorNetwork, cells, decode_boxes

@@ -1,104 +1,34 @@
-"""Reading annotation files in COCO layout, with a fixed split into training and validation pictures."""
+"""Annotations in COCO's layout and COCO-WholeBody's, and data folders of ours with a fixed validation part.
+
+The cleaning rules are MMPose 0.29's: what the reference's figures are measured on.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from pipeline.types import FloatArray, Image
+from pipeline.skeletons import COCO
+from pipeline.types import FloatArray, Skeleton
+from train.datasets.files import check_pictures, read_json
+from train.datasets.pictures import Person, Picture
 
 SPLIT_FILE = Path(__file__).with_name("validation_split.json")
-
-
-@dataclass(frozen=True)
-class Person:
-    """A person's annotation.
-
-    box: float32 [4], x1 y1 x2 y2 px, inside the picture. joints: float32 [17, 3], x y px and visibility (0 unknown),
-    or None where only a box is known. ignore: a region that is neither person nor background.
-    """
-
-    annotation_id: int
-    box: FloatArray
-    joints: FloatArray | None
-    ignore: bool
-    area: float
-    keypoints_source: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture with its people. all_boxed: every person in it has a box, so the rest is background."""
-
-    image_id: int
-    path: Path
-    width: int
-    height: int
-    all_boxed: bool
-    people: tuple[Person, ...]
-
-    def read(self) -> Image:
-        """The picture, uint8 [H, W, 3] BGR. Raises OSError when it cannot be read."""
-        image = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise OSError(f"cannot read the picture {self.path}: expected a JPEG or PNG file")
-        return image.astype(np.uint8, copy=False)
-
-
-def annotation_file(folder: Path) -> Path:
-    """The annotations of a data folder; FileNotFoundError says what a folder holds."""
-    path = folder / "person_keypoints.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no annotations at {path}: expected a folder with person_keypoints.json and images/")
-    return path
+# What COCO-WholeBody adds to the 17 keypoints of the body, in the order of its 133.
+WHOLEBODY_PARTS = ("foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 
 def load_pictures(folder: Path) -> list[Picture]:
-    """Every picture of a folder that holds person_keypoints.json and images/."""
-    path = annotation_file(folder)
-    try:
-        content = json.loads(path.read_text())
-        images, annotations = content["images"], content["annotations"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not in COCO layout: expected 'images' and 'annotations' ({error})") from None
-    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in annotations:
-        rows[row["image_id"]].append(row)
-    return [_picture(folder, image, rows[image["id"]]) for image in images]
-
-
-def _picture(folder: Path, image: dict[str, Any], rows: list[dict[str, Any]]) -> Picture:
-    people = tuple(person for row in rows if (person := _person(row, image["width"], image["height"])))
-    return Picture(
-        image["id"],
-        folder / "images" / image["file_name"],
-        image["width"],
-        image["height"],
-        image.get("all_people_boxed", True),
-        people,
-    )
-
-
-def _person(row: dict[str, Any], width: int, height: int) -> Person | None:
-    """The annotation, its box clipped as the reference clips; None when nothing is left of the box."""
-    x, y, w, h = row["bbox"]
-    box = np.array(
-        [max(0, x), max(0, y), min(width - 1, x + max(0, w)), min(height - 1, y + max(0, h))], np.float32
-    )  # fmt: skip
-    if row.get("area", 1) <= 0 or box[2] <= box[0] or box[3] <= box[1]:
-        return None
-    joints = None
-    if row.get("num_keypoints", 0) > 0 and not row["iscrowd"]:
-        joints = np.array(row["keypoints"], np.float32).reshape(-1, 3)
-    area = float(row.get("area", w * h))
-    return Person(row["id"], box, joints, bool(row["iscrowd"]), area, row.get("keypoints_source") or "labelled")
+    """Every picture of a folder that holds person_keypoints.json, in COCO layout with COCO's keypoints, and images/."""
+    path = folder / "person_keypoints.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotations at {path}: expected a folder with person_keypoints.json and images/")
+    return read_coco(read_json(path, "annotations in COCO layout"), path, folder / "images", COCO)
 
 
 def held_out(name: str) -> frozenset[str]:
@@ -110,3 +40,87 @@ def split(folder: Path, validation: bool, keep: Callable[[Picture], bool] = bool
     """The training or the validation pictures of a folder, whose name is the data set's."""
     names = held_out(folder.name)
     return [p for p in load_pictures(folder) if (p.path.name in names) == validation and keep(p)]
+
+
+def read_coco(content: Any, path: Path, images: Path, skeleton: Skeleton) -> list[Picture]:
+    """The pictures of a file's content in COCO layout; `images` is the folder that its file names are in.
+
+    Raises ValueError for another layout or another number of keypoints, OSError for missing pictures.
+    """
+    try:
+        _check_keypoints(content, path, skeleton)
+        rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for row in content["annotations"]:
+            rows[row["image_id"]].append(row)
+        pictures = [_picture(image, images, rows[image["id"]], skeleton) for image in content["images"]]
+        names = [image["file_name"] for image in content["images"]]
+    except KeyError as error:
+        raise ValueError(f"{path} is not in COCO layout: it lacks {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not in COCO layout: expected 'images' and 'annotations' ({error})") from None
+    check_pictures(images, names, path)
+    return pictures
+
+
+def _check_keypoints(content: Any, path: Path, skeleton: Skeleton) -> None:
+    """Raises ValueError unless every annotation with keypoints has those of the skeleton, in its order."""
+    for category in content.get("categories", []):
+        names = category.get("keypoints", [])
+        if names != list(skeleton.keypoint_names) and sorted(names) == sorted(skeleton.keypoint_names):
+            raise ValueError(
+                f"{path} has the keypoints of skeleton {skeleton.name!r} in another order, {', '.join(names)}: "
+                f"give keypoint_names in that order"
+            )
+    counts = {len(keypoints) // 3: row for row in content["annotations"] if (keypoints := _keypoints(row, skeleton))}
+    if content["annotations"] and not counts:
+        raise ValueError(f"{path} has no keypoints in its annotations: expected a file of keypoints, not of boxes only")
+    for count, row in counts.items():
+        if count != len(skeleton):
+            lacking = f" ({', '.join(WHOLEBODY_PARTS)} missing)" if skeleton.name == "wholebody" else ""
+            raise ValueError(
+                f"{path}: annotation {row['id']} has {count} keypoints{lacking}, skeleton {skeleton.name!r} has "
+                f"{len(skeleton)}: use the skeleton that the file was labelled with"
+            )
+
+
+def _keypoints(row: dict[str, Any], skeleton: Skeleton) -> list[float]:
+    """The numbers x, y, v of an annotation, those of COCO-WholeBody's parts joined for a skeleton that has them all."""
+    body: list[float] = row.get("keypoints", [])
+    if len(body) < 3 * len(skeleton) and all(part in row for part in WHOLEBODY_PARTS):
+        return body + [number for part in WHOLEBODY_PARTS for number in row[part]]
+    return body
+
+
+def _picture(image: dict[str, Any], images: Path, rows: list[dict[str, Any]], skeleton: Skeleton) -> Picture:
+    width, height = image["width"], image["height"]
+    people = tuple(_people(rows, width, height, skeleton))
+    all_boxed = image.get("all_people_boxed", True)
+    return Picture(image["id"], images / image["file_name"], width, height, all_boxed, people)
+
+
+def _people(rows: list[dict[str, Any]], width: int, height: int, skeleton: Skeleton) -> Iterator[Person]:
+    """The annotations with something left of their box when it is cut to the picture as the reference does."""
+    for row in rows:
+        if "bbox" not in row:
+            continue
+        x, y, w, h = row["bbox"]
+        left, top = max(0, x), max(0, y)
+        # The whole width is counted from where the picture begins, and the last column is left out.
+        box = np.array([left, top, min(width - 1, left + max(0, w)), min(height - 1, top + max(0, h))], np.float64)
+        area = float(row.get("area", w * h))
+        if row.get("area", 1) > 0 and box[2] > box[0] and box[3] > box[1]:
+            crowd = bool(row.get("iscrowd", 0))
+            joints = None if crowd else _joints(row, skeleton)
+            yield Person(row["id"], box, joints, crowd, area, row.get("keypoints_source") or "labelled")
+
+
+def _joints(row: dict[str, Any], skeleton: Skeleton) -> FloatArray | None:
+    """Float32 [K, 3], or None where the reference sees no keypoints: those of the body decide."""
+    body, numbers = row.get("keypoints", []), _keypoints(row, skeleton)
+    if max(body, default=0) == 0:
+        return None
+    joints = np.array(numbers, np.float32).reshape(-1, 3)
+    if len(numbers) > len(body):
+        joints[:, 2] = joints[:, 2] > 0
+        return joints
+    return joints if row.get("num_keypoints", 1) else None

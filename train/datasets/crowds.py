@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from pipeline.detector import PADDING_GREY
 from pipeline.types import FloatArray, Image
 from train.augment import change_appearance, torch_seeded_rng
-from train.datasets.coco_layout import Picture
+from train.datasets.pictures import Picture
 
 SMALLEST_BOX_PX = 6.0
 Sample = tuple[Image, FloatArray]

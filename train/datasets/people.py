@@ -23,7 +23,7 @@ from train.augment import (
     upright_angle,
 )
 from train.dark import encode
-from train.datasets.coco_layout import Person, Picture
+from train.datasets.pictures import Person, Picture
 
 Sample = tuple[Image, FloatArray, FloatArray]
 
