@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.engine import Engine, ModelError
 from pipeline.affine import crop_people, transform_points
-from pipeline.skeletons import skeleton_named
+from pipeline.skeletons import skeleton_from
 from pipeline.types import FloatArray, Image
 
 
@@ -19,7 +19,7 @@ class PoseEstimator:
         self.engine = engine
         self.input_size = manifest.input_size
         try:
-            self.skeleton = skeleton_named(manifest.skeleton)
+            self.skeleton = skeleton_from(manifest.skeleton)
         except ValueError as error:
             raise ModelError(f"the network {manifest.name!r} cannot be used: {error}") from error
 

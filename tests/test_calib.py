@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,11 +18,12 @@ from calib.crops import detector_frames, pose_crops
 from calib.quantize import quantize
 from engines.compose import MEAN, STD
 from engines.engine import open_engine, read_manifest
-from train.datasets.coco_layout import Person, Picture
+from train.datasets.pictures import Person, Picture
 from train.detector import PersonDetectorNetwork
 from train.edge import EdgePose
 from train.export import detector_model, pose_model
 from train.loop import normalise
+from train.zoo import zoo_model
 
 SIZE = (64, 64)
 
@@ -35,7 +37,7 @@ def pose_file(path: Path) -> Path:
     torch.manual_seed(0)
     network = EdgePose()
     torch.nn.init.normal_(network.final.weight, std=0.3)
-    onnx.save(pose_model(network, "tiny", SIZE, 11, 0.2), path)
+    onnx.save(pose_model(network, replace(zoo_model("edge_coco_256x192"), input_size=SIZE)), path)
     return path
 
 

@@ -16,6 +16,7 @@ from tests.helpers import golden_inputs, golden_path, short_steps
 from train.dark import decode, decode_quarter_offset, encode, gaussian_taps
 from train.edge import EdgePose
 from train.export import export_decode, export_pose_network, pose_manifest
+from train.zoo import zoo_model
 
 SIZES = {"64x48": (48, 64), "96x72": (72, 96), "64x64": (64, 64)}
 INPUTS = {"64x48": (192, 256), "96x72": (288, 384), "64x64": (256, 256)}
@@ -159,7 +160,7 @@ def test_decode_stays_float32_behind_a_network_in_openvino(precision: str, tmp_p
     network = EdgePose()
     torch.nn.init.normal_(network.final.weight, std=0.5)
     exported = export_pose_network(network, (192, 256))
-    manifest = pose_manifest("random", (192, 256), 0.3, "float32")
+    manifest = pose_manifest(zoo_model("edge_coco_256x192"), 0.3, "float32")
     model = compose_pose(exported, export_decode(17, (48, 64), 11), manifest)
     # What the decode reads.
     model.graph.output.append(onnx.helper.make_tensor_value_info("whole_heatmaps", onnx.TensorProto.FLOAT, None))
@@ -224,7 +225,7 @@ def test_composed_file_opens_in_both_runtimes_alike(tmp_path: Path) -> None:
     torch.manual_seed(5)
     network = EdgePose()
     torch.nn.init.normal_(network.final.weight, std=0.5)
-    manifest = pose_manifest("random", (192, 256), 0.3, "float32")
+    manifest = pose_manifest(zoo_model("edge_coco_256x192"), 0.3, "float32")
     model = compose_pose(export_pose_network(network, (192, 256)), export_decode(17, (48, 64), 11), manifest)
     onnx.save(model, tmp_path / "pose.onnx")
     crops = np.random.default_rng(6).integers(0, 256, (3, 256, 192, 3), np.uint8)

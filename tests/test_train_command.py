@@ -33,7 +33,8 @@ def test_train_export_and_evaluate(data: Path, capsys: pytest.CaptureFixture[str
     for network in ("pose", "detector"):
         assert main([network, "--out", str(data / network), *training]) == 0
     models = data / "models"
-    checkpoints = ["--pose", str(data / "pose" / "best.pt"), "--detector", str(data / "detector" / "best.pt")]
+    checkpoints = ["--weights", str(data / "pose" / "best.pt"), "--detector", str(data / "detector" / "best.pt")]
+    checkpoints += ["--model", "edge_coco_256x192"]
     assert main(["export", *checkpoints, "--detection-threshold", "0.3", "--out", str(models)]) == 0
     pose, detector = models / "edge_coco_256x192.onnx", models / "person_detector.onnx"
     assert read_manifest(pose).input_size == (192, 256) and read_manifest(detector).score_threshold == 0.3

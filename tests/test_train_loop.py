@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from train.__main__ import main
-from train.datasets.coco_layout import Person, Picture
+from train.checkpoints import CheckpointError, load_checkpoint
+from train.datasets.pictures import Person, Picture
 from train.edge import EdgePose
 from train.evaluate import flip_merge, keypoint_average_precision, pck
-from train.export import load_weights
 from train.lite0 import Lite0Trunk, load_imagenet
 from train.loop import Batch, Loader, Schedule, fit, normalise
 
@@ -57,7 +57,7 @@ def test_training_learns_and_logs(tmp_path: Path) -> None:
     before = task.validate(task.network)["fit"]
     best = fit(task, SCHEDULE, tmp_path, torch.device("cpu"))
     network = BrightnessTask().network
-    figures = load_weights(network, best)
+    figures = load_checkpoint(network, best).figures
     assert figures["fit"] > 0.5 * before
     assert BrightnessTask().validate(network)["fit"] == pytest.approx(figures["fit"], abs=1e-4)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
@@ -78,8 +78,8 @@ def test_mistakes_end_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["pose", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "person_keypoints.json" in message
-    with pytest.raises(FileNotFoundError, match=r"best\.pt"):
-        load_weights(EdgePose(), tmp_path / "none.pt")
+    with pytest.raises(CheckpointError, match=r"none\.pt does not exist"):
+        load_checkpoint(EdgePose(), tmp_path / "none.pt")
 
 
 def test_the_edge_network_is_small_and_a_quarter_of_the_input() -> None:

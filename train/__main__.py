@@ -8,27 +8,23 @@ import sys
 import tempfile
 from pathlib import Path
 
-import onnx
 import torch
 
 from engines.engine import open_engine
 from pipeline.detector import PersonDetector
+from train import export_command
 from train.datasets.coco_layout import split
 from train.evaluate import file_heatmaps, heatmap_estimator, pose_figures
 from train.evaluate_detector import detection_curve
-from train.export import DETECTOR_NAME, EDGE_NAME, detector_model, load_weights, pose_model
+from train.export import DETECTOR_NAME, EDGE_NAME
 from train.loop import Schedule, fit
 from train.tasks import (
-    DETECTOR_SIDE,
-    EDGE_INPUT_SIZE,
     EDGE_KERNEL,
     DetectorTask,
     PoseTask,
-    detector_network,
-    pose_network,
 )
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
+MODELS = export_command.MODELS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,12 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
         command.set_defaults(run=_train, task=task)
     export = commands.add_parser("export", help="make ONNX files of checkpoints")
-    export.add_argument("--pose", type=Path, metavar="best.pt", help="checkpoint of the pose network")
-    export.add_argument("--detector", type=Path, metavar="best.pt", help="checkpoint of the detector")
-    export.add_argument("--keypoint-threshold", type=float, default=0.2, help="least score of a keypoint to be drawn")
-    export.add_argument("--detection-threshold", type=float, default=0.25, help="least score of a person")
-    export.add_argument("--out", type=Path, default=MODELS, help="folder for the files")
-    export.set_defaults(run=_export)
+    export_command.add_options(export)
+    export.set_defaults(run=export_command.run)
     evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
     _add_data(evaluate)
     evaluate.add_argument("--pose", type=Path, default=MODELS / f"{EDGE_NAME}.onnx")
@@ -79,28 +71,6 @@ def _train(options: argparse.Namespace) -> int:
     best = fit(task, Schedule(options.epochs, options.learning_rate), options.out, torch.device(options.device))
     print(f"best checkpoint: {best}")
     return 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    if options.pose is None and options.detector is None:
-        raise ValueError("nothing to export: give --pose, --detector or both")
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.pose is not None:
-        pose = pose_network()
-        figures = load_weights(pose, options.pose)
-        model = pose_model(pose, EDGE_NAME, EDGE_INPUT_SIZE, EDGE_KERNEL, options.keypoint_threshold)
-        _write(model, options.out / f"{EDGE_NAME}.onnx", figures)
-    if options.detector is not None:
-        detector = detector_network()
-        figures = load_weights(detector, options.detector)
-        model = detector_model(detector, DETECTOR_SIDE, options.detection_threshold)
-        _write(model, options.out / f"{DETECTOR_NAME}.onnx", figures)
-    return 0
-
-
-def _write(model: onnx.ModelProto, path: Path, figures: dict[str, float]) -> None:
-    onnx.save(model, path)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, chosen by {figures}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

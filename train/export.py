@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import io
 import warnings
-from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.compose import compose_detector, compose_pose
-from engines.manifest import Manifest
+from engines.compose import add_flip_test, compose_detector, compose_pose
+from engines.manifest import METADATA_KEY, Manifest
 from engines.precision import store_float16
-from pipeline.skeletons import COCO
+from pipeline.skeletons import definition_of, skeleton_from
 from train.dark import DarkDecode
 from train.detector import BoxesAndScores, PersonDetectorNetwork
 from train.lite0 import same_padding
+from train.zoo import ZooModel
 
 OPSET = 17
 EDGE_NAME = "edge_coco_256x192"
 DETECTOR_NAME = "person_detector"
+DETECTOR_SIDE = 416
 LARGEST_POSE_BATCH = 32
+KEYPOINT_THRESHOLD = 0.2
+STRIDE = 4  # of all pose networks: input px a heatmap px
 
 
-def pose_manifest(name: str, input_size: tuple[int, int], score_threshold: float, precision: str) -> Manifest:
-    """The manifest of a COCO pose network; input_size is (width, height) px."""
-    versions = _versions()
+def pose_manifest(model: ZooModel, score_threshold: float, precision: str, flip_test: bool = False) -> Manifest:
+    """The manifest of a pose network; score_threshold is the least score of a keypoint to be drawn."""
     return Manifest(
-        name, "pose", "crops", input_size, COCO.name, precision, LARGEST_POSE_BATCH, score_threshold, versions, ""
+        model.name,
+        "pose",
+        "crops",
+        model.input_size,
+        definition_of(model.skeleton),
+        precision,
+        LARGEST_POSE_BATCH,
+        score_threshold,
+        _versions(),
+        "",
+        flip_test,
     )
 
 
@@ -66,30 +78,35 @@ def export_detector_network(network: PersonDetectorNetwork, side: int) -> onnx.M
 
 
 def pose_model(
-    network: nn.Module, name: str, input_size: tuple[int, int], kernel: int, threshold: float
+    network: nn.Module,
+    model: ZooModel,
+    threshold: float = KEYPOINT_THRESHOLD,
+    precision: str = "float16",
+    flip_test: bool = False,
 ) -> onnx.ModelProto:
-    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, 17, 2] crop px, scores [N, 17]; weights stored as float16."""
-    heatmap_size = (input_size[0] // 4, input_size[1] // 4)
-    exported = store_float16(export_pose_network(network, input_size))
-    decode = export_decode(len(COCO), heatmap_size, kernel)
-    return compose_pose(exported, decode, pose_manifest(name, input_size, threshold, "float16"))
+    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, K, 2] crop px, scores [N, K]; weights stored in `precision`."""
+    width, height = model.input_size
+    exported = export_pose_network(network, model.input_size)
+    if precision == "float16":
+        exported = store_float16(exported)
+    decode = export_decode(len(model.skeleton), (width // STRIDE, height // STRIDE), model.kernel)
+    manifest = pose_manifest(model, threshold, precision)
+    composed = compose_pose(exported, decode, manifest)
+    return with_flip_test(composed) if flip_test else composed
+
+
+def with_flip_test(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A composed pose file with the flip test inside. Raises ValueError for one that has it or is no pose network."""
+    (text,) = (entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
+    manifest = Manifest.from_json(text)
+    order = skeleton_from(manifest.skeleton).flip_order if manifest.skeleton is not None else []
+    return add_flip_test(model, manifest, order)
 
 
 def detector_model(network: PersonDetectorNetwork, side: int, threshold: float) -> onnx.ModelProto:
     """crops uint8 [1, h, w, 3] BGR -> boxes [M, 4] px of the input, scores [M]; weights stored as float16."""
     exported = store_float16(export_detector_network(network, side))
     return compose_detector(exported, detector_manifest(side, threshold, "float16"))
-
-
-def load_weights(network: nn.Module, checkpoint: Path) -> dict[str, float]:
-    """Load the averaged weights of a best.pt into the network and return the figures it was chosen by."""
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}: expected the best.pt of a training")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    network.eval()
-    figures: dict[str, float] = state["figures"]
-    return figures
 
 
 def _to_onnx(

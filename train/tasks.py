@@ -11,20 +11,19 @@ from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
 from train.assign import detector_loss
 from train.datasets.coco_layout import split
-from train.datasets.pictures import Picture
 from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.people import PeopleDataset
+from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.edge import EdgePose
 from train.evaluate import heatmap_estimator, network_heatmaps, pose_figures
-from train.export import EDGE_NAME, detector_manifest
+from train.export import DETECTOR_SIDE, EDGE_NAME, detector_manifest
 from train.lite0 import load_imagenet
 from train.loop import Batch, Loader, normalise
 from train.zoo import zoo_model
 
 EDGE = zoo_model(EDGE_NAME)
 EDGE_INPUT_SIZE, EDGE_SIGMA, EDGE_KERNEL = EDGE.input_size, EDGE.sigma, EDGE.kernel
-DETECTOR_SIDE = 416
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
