@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,10 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from train.__main__ import main
 from train.checkpoints import CheckpointError, load_checkpoint
-from train.datasets.pictures import Person, Picture
 from train.edge import EdgePose
-from train.evaluate import flip_merge, keypoint_average_precision, pck
 from train.lite0 import Lite0Trunk, load_imagenet
 from train.loop import Batch, Loader, Schedule, fit, normalise
+from train.torch_engine import flip_merge
 
 
 class BrightnessTask:
@@ -131,35 +129,8 @@ def test_flip_merge_undoes_the_mirror() -> None:
     for channel in range(17):
         # What a perfect network says of the mirror image: one column less than the mirror of what it said.
         mirrored[:, pairs.get(channel, channel), :, :-1] = heatmaps[:, channel].flip(2)[..., :-1]
-    merged = flip_merge(heatmaps, mirrored)
+    merged = flip_merge(heatmaps, mirrored, [pairs.get(k, k) for k in range(17)])
     assert merged.shape == heatmaps.shape
     back = mirrored[:, [pairs.get(k, k) for k in range(17)]].flip(3)
     torch.testing.assert_close(merged[..., 1:], (heatmaps[..., 1:] + back[..., :-1]) / 2)
     torch.testing.assert_close(merged[..., 0], (heatmaps[..., 0] + back[..., 0]) / 2)
-
-
-def labelled(box: tuple[float, float, float, float], joints: np.ndarray, number: int = 1) -> Person:
-    return Person(number, np.array(box, np.float32), joints, False, 1000.0, "labelled")
-
-
-def test_average_precision_is_one_for_the_truth_and_falls_with_distance() -> None:
-    joints = np.full((17, 3), 2, np.float32)
-    joints[:, :2] = np.random.default_rng(0).uniform(10, 90, (17, 2))
-    picture = Picture(1, Path("a.png"), 100, 100, True, ())
-    exact = joints.copy()
-    exact[:, 2] = 0.9
-    assert keypoint_average_precision([(picture, labelled((0, 0, 99, 99), joints), exact)])["AP"] == pytest.approx(1)
-    far = exact.copy()
-    far[:, :2] += 40
-    assert keypoint_average_precision([(picture, labelled((0, 0, 99, 99), joints), far)])["AP"] == 0
-
-
-def test_pck_counts_limb_joints_within_a_fifth_of_the_torso() -> None:
-    joints = np.full((17, 3), 2, np.float32)
-    joints[:, :2] = 50
-    joints[5, :2], joints[12, :2] = (50, 20), (50, 70)
-    found = joints.copy()
-    found[9, 0] += 9
-    found[10, 0] += 11
-    picture = Picture(1, Path("a.png"), 100, 100, True, ())
-    assert pck([(picture, labelled((0, 0, 99, 99), joints), found)]) == pytest.approx(11 / 12)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
 from engines.engine import open_engine
 from pipeline.detector import PersonDetector
+from pipeline.pose import PoseEstimator
 from train import export_command
 from train.datasets.coco_layout import split
-from train.evaluate import file_heatmaps, heatmap_estimator, pose_figures
+from train.evaluate import pose_figures
 from train.evaluate_detector import detection_curve
 from train.export import DETECTOR_NAME, EDGE_NAME
 from train.loop import Schedule, fit
+from train.models import open_pose_model
 from train.tasks import (
-    EDGE_KERNEL,
     DetectorTask,
     PoseTask,
 )
@@ -76,11 +76,9 @@ def _train(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     held_out = {name: split(options.data / name, validation=True) for name in ("coco_train", "lspet")}
     report: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        heatmaps_of, manifest = file_heatmaps(options.pose, Path(folder))
-        for flip_test in (True, False):
-            estimate = heatmap_estimator(heatmaps_of, manifest.input_size, EDGE_KERNEL, flip_test)
-            report["pose, flip test" if flip_test else "pose"] = pose_figures(estimate, held_out)
+    for flip_test in (True, False):
+        engine = open_pose_model(options.pose, runtime="onnxruntime", flip_test=flip_test)
+        report["pose, flip test" if flip_test else "pose"] = pose_figures(PoseEstimator(engine), held_out)
     engine = open_engine(options.detector)
     boxed = [picture for picture in held_out["coco_train"] if picture.all_boxed]
     for height in (0, 60):

@@ -15,7 +15,7 @@ from pipeline.pose import PoseEstimator
 from pipeline.skeletons import skeleton_named
 from pipeline.types import FloatArray, IntArray, Skeleton
 from train.average_precision import Results, average_precision
-from train.datasets.coco_layout import Person, Picture
+from train.datasets.pictures import Person, Picture
 from train.oks import hard_nms, oks, pose_scores, soft_nms
 from train.truth import read_truth, truth_of
 
@@ -59,7 +59,7 @@ def predict(estimator: PoseEstimator, pictures: Sequence[Picture]) -> Prediction
     corners = np.array([person.box for _, person in people], np.float32).reshape(-1, 4)
     centers, scales = boxes_to_center_scale(corners, estimator.input_size)
     areas = (scales * np.float32(PIXELS_PER_SCALE)).prod(1)
-    box_scores = np.array([getattr(person,"box_score",1.0) for _, person in people], np.float32)
+    box_scores = np.array([person.box_score for _, person in people], np.float32)
     return Predictions(
         np.concatenate(keypoints),
         np.column_stack((centers, scales, areas, box_scores)),

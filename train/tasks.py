@@ -9,17 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
+from pipeline.pose import PoseEstimator
 from train.assign import detector_loss
+from train.augment import EDGE as EDGE_AUGMENTATION
 from train.datasets.coco_layout import split
 from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.people import PeopleDataset
 from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.edge import EdgePose
-from train.evaluate import heatmap_estimator, network_heatmaps, pose_figures
-from train.export import DETECTOR_SIDE, EDGE_NAME, detector_manifest
+from train.evaluate import pose_figures
+from train.export import DETECTOR_SIDE, EDGE_NAME, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
 from train.lite0 import load_imagenet
 from train.loop import Batch, Loader, normalise
+from train.torch_engine import PoseEngine
 from train.zoo import zoo_model
 
 EDGE = zoo_model(EDGE_NAME)
@@ -80,13 +83,13 @@ class PoseTask:
         load_imagenet(self.network.trunk)
         self.network.trunk.freeze(FROZEN_BLOCKS)
         weights = {"coco_train": COCO_WEIGHT, "lspet": 1.0}
-        parts = [(self._people(split(data / name, False), True), weight) for name, weight in weights.items()]
+        parts = [(self._people(split(data / name, False)), weight) for name, weight in weights.items()]
         self.loader = _loader(parts, batch, workers)
         self.held_out = {name: split(data / name, True) for name in weights}
 
     @staticmethod
-    def _people(pictures: list[Picture], augment: bool) -> PeopleDataset:
-        return PeopleDataset(pictures, EDGE_INPUT_SIZE, EDGE_SIGMA, augment)
+    def _people(pictures: list[Picture]) -> PeopleDataset:
+        return PeopleDataset(pictures, EDGE.skeleton, EDGE_INPUT_SIZE, EDGE_SIGMA, EDGE_AUGMENTATION)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Mean squared error of the heatmaps over known joints, times 1000 (the JointsMSE loss)."""
@@ -98,8 +101,8 @@ class PoseTask:
     def validate(self, network: nn.Module) -> dict[str, float]:
         """AP of held-out COCO people and PCK of held-out Leeds people, ground-truth boxes, flip test."""
         network.eval()
-        estimate = heatmap_estimator(network_heatmaps(network), EDGE_INPUT_SIZE, EDGE_KERNEL, flip_test=True)
-        return pose_figures(estimate, self.held_out)
+        manifest = pose_manifest(EDGE, KEYPOINT_THRESHOLD, "float32", flip_test=True)
+        return pose_figures(PoseEstimator(PoseEngine(network, manifest, EDGE_KERNEL)), self.held_out)
 
 
 class DetectorTask:
