@@ -47,3 +47,16 @@ def make_folder(folder: Path) -> Path:
     images = [{"id": n, "file_name": f"{n}.png", "width": 120, "height": 140} for n in (1, 2, 3)]
     (folder / "person_keypoints.json").write_text(json.dumps({"images": images, "annotations": rows}))
     return folder
+
+
+def make_horses(folder: Path) -> tuple[Path, Path]:
+    """A data set of a user's own with one horse: its annotations, whose rows have only what is needed, and pictures."""
+    (folder / "photos").mkdir(parents=True)
+    cv2.imwrite(str(folder / "photos" / "horse.png"), np.full((80, 100, 3), 90, np.uint8))
+    points = [20, 20, 2, 40, 22, 2, 30, 60, 1, 0, 0, 0]
+    content = {
+        "images": [{"id": 7, "file_name": "horse.png", "width": 100, "height": 80}],
+        "annotations": [{"id": 1, "image_id": 7, "bbox": [10, 10, 60, 60], "keypoints": points}],
+    }
+    (folder / "horses.json").write_text(json.dumps(content))
+    return folder / "horses.json", folder / "photos"

@@ -1,9 +1,9 @@
-"""Augmentation of pictures and crops: geometry (scale, rotation, half body, mirror) and appearance."""
+"""Augmentation of pictures and crops: geometry (shift, half body, scale, rotation, mirror) and appearance."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,17 +12,67 @@ import torch
 from pipeline.affine import PIXELS_PER_SCALE
 from pipeline.types import FloatArray, Image, Skeleton
 
-LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 5, 6, 11, 12
-LOWER_BODY = np.arange(17) >= 11
+TORSO = ("left_shoulder", "right_shoulder", "left_hip", "right_hip")
+# Someone tilted further than this may be turned upright.
+UPRIGHT_DEGREES = 30.0
+# Half a body is only taken of people with more known joints than this (MMPose 0.29's rule).
+HALF_BODY_JOINTS = 8
+HALF_BODY_PADDING = 1.5
+UPRIGHT_PADDING = 1.25 * 1.15
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops differ from people's boxes.
+
+    scale: standard deviation of the factor of the size, normal round 1. scale_limit: furthest that it goes from 1.
+    rotation: standard deviation in degrees, normal, cut at twice that; 60 % of the crops are rotated.
+    shift: furthest that the centre moves, uniformly, in sizes of the padded box.
+    upright: how often someone tilted is first turned upright. Other names ending in `probability` say how often.
+    appearance: colours, blur, noise and covers change as well.
+    """
+
+    scale: float
+    scale_limit: float
+    rotation: float
+    shift: float = 0.0
+    shift_probability: float = 0.0
+    half_body_probability: float = 0.0
+    rotation_probability: float = 0.6
+    flip_probability: float = 0.5
+    upright_probability: float = 0.0
+    appearance: bool = False
+
+
+# MMPose 0.29's training pipelines: of COCO and COCO-WholeBody, and of MPII.
+REFERENCE = Augmentation(
+    scale=0.5, scale_limit=0.5, rotation=40.0, shift=0.16, shift_probability=0.3, half_body_probability=0.3
+)
+REFERENCE_MPII = replace(REFERENCE, shift_probability=0.0, half_body_probability=0.0)
+# For small networks and people of any attitude, as in sports pictures.
+EDGE = Augmentation(
+    scale=0.2,
+    scale_limit=0.4,
+    rotation=30.0,
+    shift=0.08,
+    shift_probability=1.0,
+    half_body_probability=0.3,
+    upright_probability=0.7,
+    appearance=True,
+)
 
 
 @dataclass(frozen=True)
 class View:
-    """Where a crop looks. center: [2] px. scale: [2], box size / 200 px, padding included. rotation: degrees."""
+    """Where a crop looks. center: [2] px. scale: [2], box size / 200 px, padding included. rotation: degrees.
+
+    mirrored: the crop is the mirror image.
+    """
 
     center: FloatArray
     scale: FloatArray
-    rotation: float
+    rotation: float = 0.0
+    mirrored: bool = False
 
 
 def torch_seeded_rng() -> np.random.Generator:
@@ -30,9 +80,34 @@ def torch_seeded_rng() -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, (1,)).item()))
 
 
-def upright_angle(joints: FloatArray) -> float | None:
-    """The rotation in degrees that turns a person's torso upright, from joints [17, 3]; None if a part is unknown."""
-    torso = joints[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]]
+def random_view(
+    box: View, joints: FloatArray, skeleton: Skeleton, aspect: float, how: Augmentation, rng: np.random.Generator
+) -> View:
+    """A view of the person with joints [K, 3] px and the padded `box`; aspect is that of the crop, width / height.
+
+    The order is MMPose 0.29's: shift, half body (which forgets the shift), scale and rotation, mirror.
+    """
+    angle = upright_angle(joints, skeleton) if how.upright_probability else None
+    upright = angle is not None and abs(angle) > UPRIGHT_DEGREES and rng.random() < how.upright_probability
+    view = rotated_view(joints, angle, aspect, UPRIGHT_PADDING) if angle is not None and upright else box
+    if rng.random() < how.shift_probability:
+        moved = view.center + rng.uniform(-how.shift, how.shift, 2) * view.scale * PIXELS_PER_SCALE
+        view = replace(view, center=moved.astype(np.float32))
+    known = int((joints[:, 2] > 0).sum())
+    if not upright and known > HALF_BODY_JOINTS and rng.random() < how.half_body_probability:
+        view = half_body_view(joints, skeleton, aspect, rng) or view
+    factor = np.clip(1 + rng.normal() * how.scale, 1 - how.scale_limit, 1 + how.scale_limit)
+    turn = float(np.clip(rng.normal(), -2, 2)) * how.rotation if rng.random() < how.rotation_probability else 0.0
+    return View(
+        view.center, view.scale * np.float32(factor), view.rotation + turn, bool(rng.random() < how.flip_probability)
+    )
+
+
+def upright_angle(joints: FloatArray, skeleton: Skeleton) -> float | None:
+    """The rotation in degrees that turns a person's torso upright, from joints [K, 3]; None if a part is unknown."""
+    if not set(TORSO) <= set(skeleton.keypoint_names):
+        return None
+    torso = joints[[skeleton.keypoint_names.index(name) for name in TORSO]]
     if (torso[:, 2] <= 0).any():
         return None
     x, y = torso[2:, :2].mean(0) - torso[:2, :2].mean(0)
@@ -49,38 +124,37 @@ def rotated_view(joints: FloatArray, rotation: float, aspect: float, padding: fl
     return View(center.astype(np.float32), _fit(high - low, aspect, padding), rotation)
 
 
-def half_body_view(joints: FloatArray, aspect: float, rng: np.random.Generator) -> View | None:
-    """The view of only the upper or the lower body; None when fewer than 3 joints would be seen (MMPose's rule)."""
+def half_body_view(joints: FloatArray, skeleton: Skeleton, aspect: float, rng: np.random.Generator) -> View | None:
+    """The view of only the upper or the lower body; None when fewer than 2 joints would be seen.
+
+    MMPose 0.29's rule, which asks a normal deviate, so that it is the upper body in 69 % of the cases.
+    """
+    is_upper = np.isin(np.arange(len(joints)), skeleton.upper_body)
     known = joints[:, 2] > 0
-    upper, lower = known & ~LOWER_BODY, known & LOWER_BODY
-    chosen = upper if (rng.random() < 0.5 and upper.sum() > 2) or lower.sum() <= 2 else lower
-    if chosen.sum() < 3:
+    upper, lower = known & is_upper, known & ~is_upper
+    chosen = upper if (rng.normal() < 0.5 and upper.sum() > 2) or lower.sum() <= 2 else lower
+    if chosen.sum() < 2:
         return None
     points = joints[chosen, :2]
     size = points.max(0) - points.min(0)
-    return View(points.mean(0).astype(np.float32), _fit(size, aspect, 1.5), 0.0)
+    return View(points.mean(0).astype(np.float32), _fit(size, aspect, HALF_BODY_PADDING))
 
 
 def _fit(size: FloatArray, aspect: float, padding: float) -> FloatArray:
-    """The scale of the smallest box of that aspect that holds `size` [2] px."""
-    width, height = max(float(size[0]), 8.0), max(float(size[1]), 8.0)
-    width, height = max(width, height * aspect), max(height, width / aspect)
-    return np.array([width, height], np.float32) * np.float32(padding / PIXELS_PER_SCALE)
+    """The scale of the smallest box of that aspect that holds `size` [2] px, which is a pixel at least."""
+    width = max(float(size[0]), float(size[1]) * aspect, 1.0)
+    return np.array([width, width / aspect], np.float32) * np.float32(padding / PIXELS_PER_SCALE)
 
 
-def shaken(view: View, rng: np.random.Generator, scale: float, rotation: float, shift: float) -> View:
-    """The view with random scale (1 +- scale), rotation (normal, +- 2 deviations, 60 % of the time) and shift."""
-    factor = np.float32(np.clip(rng.normal() * scale * 0.5 + 1, 1 - scale, 1 + scale))
-    angle = float(np.clip(rng.normal(), -2, 2)) * rotation if rng.random() < 0.6 else 0.0
-    moved = view.center + rng.uniform(-shift, shift, 2) * view.scale * PIXELS_PER_SCALE
-    return View(moved.astype(np.float32), view.scale * factor, view.rotation + angle)
+def mirrored(matrix: FloatArray, joints: FloatArray, width: int, skeleton: Skeleton) -> tuple[FloatArray, FloatArray]:
+    """The affine map [2, 3] to the mirror image of a crop of that width, and the joints [K, 3], left and right swapped.
 
-
-def mirror(crop: Image, joints: FloatArray, skeleton: Skeleton) -> tuple[Image, FloatArray]:
-    """The mirror image of a crop [h, w, 3] and of its joints [K, 3] in crop px, left and right swapped."""
-    joints = joints.copy()
-    joints[:, 0] = crop.shape[1] - 1 - joints[:, 0]
-    return np.ascontiguousarray(crop[:, ::-1]), joints[skeleton.flip_order]
+    The mirror stands where mirroring the whole picture and its box, as MMPose 0.29 does, has it: x becomes width - x.
+    """
+    flipped = matrix.copy()
+    flipped[0] *= -1
+    flipped[0, 2] += width
+    return flipped, joints[skeleton.flip_order]
 
 
 def change_appearance(image: Image, rng: np.random.Generator) -> Image:
