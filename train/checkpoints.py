@@ -6,6 +6,7 @@ A file is read by torch's restricted unpickler, which makes tensors and plain va
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ class _LeftOut:
 
 
 # What trainers keep beside the weights: logs of MMEngine, numbers and arrays of numpy, old and new.
-LEFT_OUT = [
+LEFT_OUT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_LeftOut, name)
     for name in (
         "mmengine.logging.history_buffer.HistoryBuffer",
@@ -176,7 +177,9 @@ def _content(path: Path) -> Any:
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {kind}, expected a checkpoint file (.pt, .pth, .pth.tar)")
     try:
-        with safe_globals(LEFT_OUT):  # type: ignore[arg-type]
+        with safe_globals(LEFT_OUT), warnings.catch_warnings():
+            # The error says it all.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
