@@ -48,39 +48,41 @@ def read_coco(content: Any, path: Path, images: Path, skeleton: Skeleton) -> lis
     Raises ValueError for another layout or another number of keypoints, OSError for missing pictures.
     """
     try:
-        _check_keypoints(content, path, skeleton)
+        wrong = _wrong_keypoints(content, skeleton)
         rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for row in content["annotations"]:
             rows[row["image_id"]].append(row)
-        pictures = [_picture(image, images, rows[image["id"]], skeleton) for image in content["images"]]
         names = [image["file_name"] for image in content["images"]]
+        if wrong is None:
+            pictures = [_picture(image, images, rows[image["id"]], skeleton) for image in content["images"]]
     except KeyError as error:
         raise ValueError(f"{path} is not in COCO layout: it lacks {error}") from None
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is not in COCO layout: expected 'images' and 'annotations' ({error})") from None
+    if wrong is not None:
+        raise ValueError(f"{path} {wrong}")
     check_pictures(images, names, path)
     return pictures
 
 
-def _check_keypoints(content: Any, path: Path, skeleton: Skeleton) -> None:
-    """Raises ValueError unless every annotation with keypoints has those of the skeleton, in its order."""
+def _wrong_keypoints(content: Any, skeleton: Skeleton) -> str | None:
+    """What is wrong if not every annotation with keypoints has those of the skeleton, in its order."""
     for category in content.get("categories", []):
         names = category.get("keypoints", [])
         if names != list(skeleton.keypoint_names) and sorted(names) == sorted(skeleton.keypoint_names):
-            raise ValueError(
-                f"{path} has the keypoints of skeleton {skeleton.name!r} in another order, {', '.join(names)}: "
-                f"give keypoint_names in that order"
-            )
-    counts = {len(keypoints) // 3: row for row in content["annotations"] if (keypoints := _keypoints(row, skeleton))}
+            order = ", ".join(names)
+            return f"has the keypoints of skeleton {skeleton.name!r} in another order: give keypoint_names as {order}"
+    counts = {len(numbers) / 3: row for row in content["annotations"] if (numbers := _keypoints(row, skeleton))}
     if content["annotations"] and not counts:
-        raise ValueError(f"{path} has no keypoints in its annotations: expected a file of keypoints, not of boxes only")
+        return "has no keypoints in its annotations: expected a file of keypoints, not of boxes only"
     for count, row in counts.items():
         if count != len(skeleton):
             lacking = f" ({', '.join(WHOLEBODY_PARTS)} missing)" if skeleton.name == "wholebody" else ""
-            raise ValueError(
-                f"{path}: annotation {row['id']} has {count} keypoints{lacking}, skeleton {skeleton.name!r} has "
+            return (
+                f"has {count:g} keypoints{lacking} in annotation {row['id']}, but skeleton {skeleton.name!r} has "
                 f"{len(skeleton)}: use the skeleton that the file was labelled with"
             )
+    return None
 
 
 def _keypoints(row: dict[str, Any], skeleton: Skeleton) -> list[float]:

@@ -25,7 +25,7 @@ def read_mpii(rows: list[dict[str, Any]], path: Path, images: Path, skeleton: Sk
             box = _box(row)
             person = Person(number, box, _joints(row), False, float((box[2] - box[0]) ** 2), "labelled")
             people[row["image"]].append(person)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ValueError(f"{path} is not in MPII layout: row {number} is wrong ({error!r})") from None
         if person.joints is not None and len(person.joints) != len(skeleton):
             raise ValueError(

@@ -18,7 +18,7 @@ class Person:
     annotation_id: the annotation's in COCO layout; the number of the row, from 0, in MPII's file and in detections.
     box: float64 [4], x1 y1 x2 y2 px. joints: float32 [K, 3], x y px and visibility (0 unknown), or None where only a
     box is known. ignore: a region that is neither person nor background. area: of the person, px^2.
-    box_score: the detector's, 0 to 1; 1 for an annotation. head_size: length of the head in px where it is known.
+    box_score: the detector's, 0 to 1; 1 for an annotation.
     """
 
     annotation_id: int
@@ -28,7 +28,6 @@ class Person:
     area: float
     keypoints_source: str
     box_score: float = 1.0
-    head_size: float | None = None
 
 
 @dataclass(frozen=True)
