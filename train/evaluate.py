@@ -17,6 +17,7 @@ from pipeline.types import FloatArray, IntArray, Skeleton
 from train.average_precision import Results, average_precision
 from train.datasets.pictures import Person, Picture
 from train.oks import hard_nms, oks, pose_scores, soft_nms
+from train.pckh import HeadTruth, pckh
 from train.truth import read_truth, truth_of
 
 NMS = ("hard", "soft", "none")
@@ -158,6 +159,11 @@ def evaluate_pictures(estimator: PoseEstimator, pictures: Sequence[Picture]) -> 
     figures = average_precision(truth_of(pictures), found, estimator.skeleton)
     figures.pop("parts", None)
     return figures
+
+
+def evaluate_mpii(predictions: Predictions, truth: HeadTruth) -> dict[str, float]:
+    """PCKh in percent of MPII's people, whose box ids are the numbers of their rows in the truth."""
+    return pckh(predictions.keypoints[np.argsort(predictions.box_ids)], truth)
 
 
 def pck(people: Sequence[Person], keypoints: FloatArray, threshold: float = 0.2) -> float:

@@ -38,8 +38,11 @@ class HeadTruth:
     head_sizes: FloatArray
 
 
-def read_mpii_truth(path: Path) -> HeadTruth:
-    """The people of mpii_gt_val.mat, in its order. Raises OSError or ValueError that says what is wrong with it."""
+def read_mpii_truth(path: Path, people: int) -> HeadTruth:
+    """The truth about so many people, MPII's mpii_gt_val.mat, in the order of its annotations mpii_val.json.
+
+    Raises OSError or ValueError that says what is wrong with the file.
+    """
     from scipy.io import loadmat
 
     with path.open("rb") as file:
@@ -50,7 +53,10 @@ def read_mpii_truth(path: Path) -> HeadTruth:
     if missing := [key for key in MAT_KEYS if key not in content]:
         raise ValueError(f"{path} has no {', '.join(missing)}: expected MPII's ground truth, mpii_gt_val.mat")
     missing_joints, joints, heads = (np.asarray(content[key], np.float64) for key in MAT_KEYS)
-    people = joints.shape[-1]
+    if joints.shape[-1] != people:
+        raise ValueError(
+            f"{path} is of {joints.shape[-1]} people, the annotations are of {people}: they are not of the same part"
+        )
     shapes = {"jnt_missing": (JOINTS, people), "pos_gt_src": (JOINTS, 2, people), "headboxes_src": (2, 2, people)}
     for key, shape in shapes.items():
         if content[key].shape != shape:
@@ -65,11 +71,6 @@ def pckh(points: FloatArray, truth: HeadTruth) -> dict[str, float]:
     Points are 0-based, as estimators give them. The mean weighs each joint by how often it is known. A column
     without any known joint is -1.
     """
-    if points.shape[:2] != truth.joints.shape[:2]:
-        raise ValueError(
-            f"expected {JOINTS} points of each of {len(truth.joints)} people in the truth, got {points.shape[1]} of "
-            f"{len(points)}: annotations and ground truth are not of the same part of MPII"
-        )
     distances = np.linalg.norm(points[..., :2] + 1.0 - truth.joints, axis=2) / truth.head_sizes[:, None]
     counts = truth.known.sum(0)
     correct = _percent(distances <= 0.5, truth.known)

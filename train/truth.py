@@ -38,23 +38,24 @@ class Truth:
 def read_truth(path: Path, skeleton: Skeleton) -> Truth:
     """All people of an annotation file in COCO's layout. Raises OSError or ValueError that says what is wrong."""
     content = read_json(path, "annotations in COCO layout")
-    if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
-        raise ValueError(f"{path} is not in COCO layout: expected an object with 'images' and 'annotations'")
-    rows = [row for row in content["annotations"] if row.get("keypoints")]
-    if not rows:
-        raise ValueError(f"{path} holds no keypoints: expected COCO's person_keypoints_*.json, or its like")
+    if isinstance(content, list):
+        raise ValueError(f"{path} is a list, as MPII's annotations are, and not in COCO layout")
     try:
-        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
+        rows = [row for row in content["annotations"] if row.get("keypoints")]
+        if not rows:
+            raise ValueError(f"{path} has no keypoints in its annotations: expected a file of keypoints")
         return Truth(
             [int(image["id"]) for image in content["images"]],
             np.array([row["image_id"] for row in rows], np.int64),
             np.stack([_keypoints(row, path, skeleton) for row in rows]),
-            boxes,
+            np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4),
             np.array([row.get("area", row["bbox"][2] * row["bbox"][3]) for row in rows], np.float64),
             np.array([bool(row.get("iscrowd", False)) for row in rows]),
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not in COCO layout: an annotation without or with a wrong {error}") from None
+    except KeyError as error:
+        raise ValueError(f"{path} is not in COCO layout: it lacks {error}") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not in COCO layout: expected 'images' and 'annotations' ({error})") from None
 
 
 def truth_of(pictures: Sequence[Picture]) -> Truth:
