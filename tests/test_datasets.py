@@ -198,7 +198,7 @@ def coco_file(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
         ("text", COCO, r"unknown layout"),
         ({"annotations": []}, COCO, r"not in COCO layout: it lacks 'images'"),
         ({"images": [IMAGE]}, COCO, r"not in COCO layout: it lacks 'annotations'"),
-        (coco_file({"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]}), COCO, r"no keypoints in its annotations: .*not of boxes only"),
+        (coco_file({"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]}), COCO, r"has no keypoints in .* not of boxes only"),
         (coco_file({"keypoints": [1, 2, 2] * 17}), COCO, r"not in COCO layout: it lacks 'image_id'"),
         (coco_file(coco_row(keypoints=[1, 2, 2] * 17 + [3])), COCO, r"has 17\.3333 keypoints in annotation 1"),
         (coco_file(coco_row(bbox=[1, 2])), COCO, r"not in COCO layout: expected 'images' and 'annotations'"),
