@@ -43,6 +43,11 @@ def definition_of(skeleton: Skeleton) -> str | dict[str, Any]:
     return skeleton.name if built_in is not None and _written(built_in) == written else written
 
 
+def fits_file_names(name: object) -> bool:
+    """Whether it is text of letters, digits, _ and -: names of skeletons and data sets become parts of file names."""
+    return isinstance(name, str) and name.replace("_", "").replace("-", "").isalnum()
+
+
 def _written(skeleton: Skeleton) -> dict[str, Any]:
     names = skeleton.keypoint_names
     return {
@@ -62,7 +67,7 @@ def _read(definition: Mapping[str, Any]) -> Skeleton:
     if missing := [key for key in REQUIRED_KEYS if key not in definition]:
         raise ValueError(f"{where}: {', '.join(missing)} missing; needed are {', '.join(REQUIRED_KEYS)}")
     name = definition["name"]
-    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+    if not fits_file_names(name):
         raise ValueError(f"{where}: expected a name of letters, digits, _ and -, which can be part of a file's name")
     names = _names(where, definition["keypoint_names"])
     flips = _pairs(where, "flip_pairs", definition["flip_pairs"], names)

@@ -11,6 +11,7 @@ from engines.engine import read_manifest
 from tests.tiny_data import make_folder
 from train.__main__ import main
 from train.datasets import coco_layout
+from train.datasets.pictures import Picture
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("coco_train", "lspet"):
         make_folder(tmp_path / name)
 
-    def all_pictures(folder: Path, validation: bool, keep: object = None) -> list[coco_layout.Picture]:
+    def all_pictures(folder: Path, validation: bool, keep: object = None) -> list[Picture]:
         return coco_layout.load_pictures(folder)
 
     for module in ("train.tasks", "train.__main__"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.skeletons import SKELETON_KEYS, SKELETONS, skeleton_from
+from pipeline.skeletons import SKELETON_KEYS, SKELETONS, fits_file_names, skeleton_from
 from pipeline.types import Skeleton
 from train.datasets.annotations import load_annotations, with_detections
 from train.datasets.files import read_yaml
@@ -46,7 +46,7 @@ def read_data_file(path: Path) -> DataSet:
     content = read_yaml(path, WHAT)
     _check_keys(path, "", content, ("train", "validation"), ("name", "skeleton", *SKELETON_KEYS))
     name = content.get("name", path.stem)
-    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+    if not fits_file_names(name):
         raise ValueError(f"{path}: name should be of letters, digits, _ and -, as it names files; got {name!r}")
     skeleton = _skeleton(path, content, name)
     parts = content["train"] if isinstance(content["train"], list) else [content["train"]]
