@@ -57,7 +57,7 @@ def predict(estimator: PoseEstimator, pictures: Sequence[Picture]) -> Prediction
         if picture.people:
             points, scores = estimator(picture.read(), np.stack([person.box for person in picture.people]))
             keypoints.append(np.concatenate((points, scores[..., None]), 2).astype(np.float32))
-    corners = np.array([person.box for _, person in people], np.float32).reshape(-1, 4)
+    corners = np.array([person.box for _, person in people], np.float64).reshape(-1, 4)
     centers, scales = boxes_to_center_scale(corners, estimator.input_size)
     areas = (scales * np.float32(PIXELS_PER_SCALE)).prod(1)
     box_scores = np.array([person.box_score for _, person in people], np.float32)
