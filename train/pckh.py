@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +45,12 @@ def read_mpii_truth(path: Path, people: int) -> HeadTruth:
     Raises OSError or ValueError that says what is wrong with the file.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     with path.open("rb") as file:
         try:
             content = loadmat(file, variable_names=list(MAT_KEYS))
-        except (ValueError, TypeError, NotImplementedError, OSError) as error:
+        except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is no MATLAB file of MPII's ground truth (mpii_gt_val.mat): {error}") from None
     if missing := [key for key in MAT_KEYS if key not in content]:
         raise ValueError(f"{path} has no {', '.join(missing)}: expected MPII's ground truth, mpii_gt_val.mat")
