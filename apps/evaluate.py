@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from apps.command_line import tell_mistake
+from apps.command_line import tell, tell_mistake
 from engines.engine import PRECISIONS
 from pipeline.pose import PoseEstimator
 from train.average_precision import average_precision
@@ -89,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     failed = [comparison for comparison in comparisons if not comparison.within(options.tolerance)]
     if expected:
         print(comparison_table(expected.name, comparisons, options.tolerance))
+        tell(_protocol(options, engine.manifest.flip_test))
     if options.metrics:
         content = {
             "model": engine.manifest.name,
@@ -113,6 +114,14 @@ def _pictures(options: argparse.Namespace, estimator: PoseEstimator) -> list[Pic
     if not any(picture.people for picture in pictures):
         raise ValueError(f"{options.annotations} has nobody with keypoints and a box: nothing to measure by")
     return pictures
+
+
+def _protocol(options: argparse.Namespace, flip_test: bool) -> str:
+    """What of the protocol of the results tables was left out; nothing if it was followed."""
+    left_out = [] if flip_test else ["--flip-test"]
+    if not (options.detections or options.mpii_truth):
+        left_out.append("--detections")
+    return f"the reported figures are measured with {' and '.join(left_out)}" if left_out else ""
 
 
 def _measure(options: argparse.Namespace, estimator: PoseEstimator, pictures: Sequence[Picture]) -> dict[str, Any]:
