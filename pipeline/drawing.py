@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ LEFT, RIGHT, MIDDLE = (255, 176, 56), (32, 128, 255), (235, 235, 235)  # BGR: bl
 OUTLINE = (20, 20, 20)
 SHIFT = 4  # fractional bits of coordinates given to OpenCV
 PERSON_PER_LINE = 110  # px of person height for one px of line width
+MOST_FAT_DOTS = 40  # keypoints; of faces and hands more of them would run into each other
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -20,8 +23,8 @@ class PoseDrawing:
 
     def __init__(self, skeleton: Skeleton, score_threshold: float) -> None:
         self._threshold = score_threshold
-        names = skeleton.keypoint_names
-        sides = [LEFT if name.startswith("left") else RIGHT if name.startswith("right") else MIDDLE for name in names]
+        sides = [_side(name) for name in skeleton.keypoint_names]
+        self._dots_as_lines = len(skeleton) > MOST_FAT_DOTS
         links = np.array(skeleton.links, np.int64).reshape(-1, 2)
         link_sides = [sides[a] if sides[a] == sides[b] else MIDDLE for a, b in skeleton.links]
         # One OpenCV call draws all links, or all points, of a colour.
@@ -55,7 +58,17 @@ class PoseDrawing:
                 _stroke(image, lines, OUTLINE, width + 2)
         for colour, lines, dots in strokes:
             _stroke(image, lines, colour, width)
-            _stroke(image, dots, colour, 2 * width + 1)  # a line without length is a round dot
+            # A line without length is a round dot.
+            _stroke(image, dots, colour, width if self._dots_as_lines else 2 * width + 1)
+
+
+def _side(keypoint: str) -> tuple[int, int, int]:
+    """The colour of a keypoint by its name, as in left_eye, wing_left, eye-L, l_eye."""
+    words = re.split("[^a-z]+", keypoint.lower())
+    for side, colour in (("left", LEFT), ("right", RIGHT)):
+        if side in keypoint.lower() or side[0] in words:
+            return colour
+    return MIDDLE
 
 
 def line_width(box: FloatArray) -> int:

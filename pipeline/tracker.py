@@ -17,6 +17,7 @@ SAME_PERSON = 0.7  # two poses of one frame with this OKS are one person
 SURE_SHARE = 0.5  # of the keypoints must be sure for a person to outlive a detector that misses them
 WHOLE_SHARE = 0.7  # of the keypoints must be sure before their extent says how large the person is
 MARGIN = 0.1  # of the extent of the keypoints, on each side: head and feet reach beyond them
+STEADY_SIGMA = 0.2  # of the largest OKS sigma: finer keypoints, of faces and fingers, do not say who is who
 BODY_SHARE = 0.53  # of a person's box is body, the area that OKS is relative to
 
 
@@ -43,6 +44,7 @@ class Tracker:
 
     def __init__(self, skeleton: Skeleton, score_threshold: float, patience: int = 2, memory_s: float = 1.0) -> None:
         self._skeleton, self._threshold = skeleton, score_threshold
+        self._steady = np.flatnonzero(skeleton.oks_sigmas >= STEADY_SIGMA * skeleton.oks_sigmas.max())
         self._patience, self._memory_s = patience, memory_s
         self._next_id = 1
         self.forget()
@@ -63,7 +65,7 @@ class Tracker:
         found_again = (box_iou(tracks.poses.boxes, found.boxes) >= SAME_BOX).any(axis=1)
         missed = np.where(found_again, 0, tracks.missed + 1)
         self._tracks = replace(tracks, missed=missed)
-        sure = (tracks.poses.scores > self._threshold).mean(axis=1) >= SURE_SHARE
+        sure = self._sure(tracks.poses).mean(axis=1) >= SURE_SHARE
         kept = _rows(tracks.poses, tracks.visible & sure & (missed > 0) & (missed <= self._patience))
         return Detections(np.concatenate([found.boxes, kept.boxes]), np.concatenate([found.scores, kept.box_scores]))
 
@@ -125,12 +127,17 @@ class Tracker:
                 dropped[row] = False
         return np.flatnonzero(~dropped)
 
+    def _sure(self, poses: Poses) -> BoolArray:
+        """Which of the steady keypoints of each person are sure, [N, S]."""
+        return poses.scores[:, self._steady] > self._threshold
+
     def _oks(self, one: Poses, other: Poses) -> FloatArray:
         """Object keypoint similarity [A, B], of the keypoints sure in both, over the smaller number of sure ones."""
-        sure_one, sure_other = one.scores > self._threshold, other.scores > self._threshold
-        distance2 = ((one.keypoints[:, None] - other.keypoints[None]) ** 2).sum(axis=-1)
+        sure_one, sure_other = self._sure(one), self._sure(other)
+        places_one, places_other = one.keypoints[:, self._steady], other.keypoints[:, self._steady]
+        distance2 = ((places_one[:, None] - places_other[None]) ** 2).sum(axis=-1)
         area = BODY_SHARE * np.minimum(_areas(one.boxes)[:, None], _areas(other.boxes)[None])
-        variance = (2 * self._skeleton.oks_sigmas) ** 2
+        variance = (2 * self._skeleton.oks_sigmas[self._steady]) ** 2
         alike = np.exp(-distance2 / (2 * np.maximum(area, 1.0)[..., None] * variance))
         total = (alike * (sure_one[:, None] & sure_other[None])).sum(axis=-1)
         counts = np.minimum(sure_one.sum(axis=1)[:, None], sure_other.sum(axis=1)[None])
@@ -147,7 +154,7 @@ class Tracker:
         both = (sure & (before.scores > self._threshold))[..., None]
         moved = ((now.keypoints - before.keypoints) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
         shifted = now.boxes + np.tile(moved, 2)
-        whole = sure.mean(axis=1, keepdims=True) >= WHOLE_SHARE
+        whole = self._sure(now).mean(axis=1, keepdims=True) >= WHOLE_SHARE
         followed = np.where(whole, (shifted + _extent(now.keypoints, sure)) / 2, shifted)
         carried = (now.boxes == before.boxes).all(axis=1, keepdims=True)
         return np.where(carried, followed, now.boxes).astype(np.float32)
