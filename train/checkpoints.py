@@ -73,6 +73,7 @@ MMPOSE_0 = Layout("MMPose 0.x", lambda name: name)
 MMPOSE_1 = Layout("MMPose 1.x", lambda name: re.sub(r"^keypoint_head\.", "head.", name))
 HRNET = Layout("HRNet / DarkPose", lambda name: re.sub(r"^(backbone|keypoint_head)\.", "", name))
 SIMPLE_BASELINE = Layout("SimpleBaseline", HRNET.name_in_file)
+TORCHVISION = Layout("torchvision", HRNET.name_in_file)
 OWN = Layout(OURS, lambda name: name)
 
 
@@ -96,7 +97,7 @@ class Checkpoint:
 
     def load_into(self, network: nn.Module) -> None:
         """Set all weights of a network, which is then in evaluation mode. Raises CheckpointError unless all fit."""
-        _fold_like(self.weights, network)
+        fold_like(self.weights, network)
         own = network.state_dict()
         names = {self.layout.name_in_file(name): name for name in own}
         surplus = [key for key in self.weights if key not in names]
@@ -206,7 +207,7 @@ def _own_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(path, OWN, _weights(path, weights), info)
 
 
-def _fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
+def fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
     """Fold the first blocks of the network's trunk as far as the weights have them folded: so training freezes them."""
     trunk = getattr(network, "trunk", None)
     if isinstance(trunk, Lite0Trunk) and not trunk.frozen_blocks and "trunk._conv_stem.bias" in weights:
@@ -240,7 +241,10 @@ def _layout(path: Path, weights: Mapping[str, Tensor]) -> Layout:
         return SIMPLE_BASELINE
     if "stage4" in rooms:
         return HRNET
-    known = ", ".join(layout.project for layout in (MMPOSE_0, MMPOSE_1, HRNET, SIMPLE_BASELINE, OWN))
+    if {"layer4", "fc"} <= rooms:
+        return TORCHVISION
+    layouts = (MMPOSE_0, MMPOSE_1, HRNET, SIMPLE_BASELINE, TORCHVISION, OWN)
+    known = ", ".join(layout.project for layout in layouts)
     raise CheckpointError(
         f"{path} holds weights of an unknown kind ({_first(list(weights))}); known are checkpoints of {known}"
     )

@@ -1,55 +1,27 @@
-"""The training loop: mixed precision, moving average of the weights, cosine schedule, checkpoints that resume."""
+"""The training loop: epochs, validation, logs, and checkpoints that a run resumes from."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 from tqdm import tqdm
 
+from train.checkpoints import model_entry
+from train.distributed import ALONE, Processes
 from train.lite0 import IMAGENET_MEAN, IMAGENET_STD
+from train.runlog import RunLog
+from train.schedule import Schedule
+from train.training import Task, Training
 
-Batch = tuple[Tensor, ...]
-
-
-class Loader(Sized, Iterable[Batch], Protocol):
-    """What the loop needs of a torch DataLoader: its batches, and how many there are."""
-
-
-class Task(Protocol):
-    """What is trained: a network, its data, its loss and its figure of merit."""
-
-    network: nn.Module
-    loader: Loader
-    metric: str
-
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch, a scalar. batch[0] is uint8 [N, h, w, 3] BGR."""
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Figures on the held-out pictures; `metric` names the one to maximise."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: epochs, peak learning rate (trunk: times trunk_rate), warm-up steps, EMA decay."""
-
-    epochs: int
-    learning_rate: float
-    trunk_rate: float = 0.5
-    warmup_steps: int = 200
-    weight_decay: float = 0.02
-    ema_decay: float = 0.998
-    validate_every: int = 1
+SAVE_EVERY = 1000  # steps
+SHOW_EVERY = 20  # steps: to read the loss is to wait for the GPU
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -59,127 +31,157 @@ def normalise(images: Tensor) -> Tensor:
     return ((images.flip(3).float() - mean) / std).permute(0, 3, 1, 2)
 
 
-def fit(task: Task, schedule: Schedule, out: Path, device: torch.device) -> Path:
+def fit(
+    task: Task,
+    schedule: Schedule,
+    out: Path,
+    device: torch.device,
+    processes: Processes = ALONE,
+    save_every: int = SAVE_EVERY,
+) -> Path:
     """Train until the schedule ends and return the best checkpoint; continues where `out` was interrupted.
 
-    Writes last.pt (everything), best.pt (averaged weights and figures) and log.csv into `out`.
+    The first process writes last.pt (everything, after each epoch and every `save_every` steps of one), best.pt
+    (weights and figures), log.csv and tensorboard/ into `out`. All of them have to call this.
+    Raises ValueError if `out` is of a run with other settings, or if the loss is no longer a number.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    run = _Run(task, schedule, out, device)
-    for epoch in range(run.start_epoch, schedule.epochs):
-        started = time.monotonic()
-        loss = run.train_epoch(epoch)
-        figures = {"epoch": epoch + 1, "loss": loss, "seconds": time.monotonic() - started}
-        last = epoch + 1 == schedule.epochs
-        if last or (epoch + 1) % schedule.validate_every == 0:
-            figures |= task.validate(run.average.module)
-        run.finish_epoch(epoch, figures)
+    run = _Run(Training(task, schedule, device, processes), out, processes)
+    run.start()
+    try:
+        while run.epoch < schedule.epochs:
+            run.learn_epoch(save_every)
+    finally:
+        run.close()
     return run.best_path
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average that forgets the start: the decay grows with the number of steps up to `decay`."""
-
-    def average(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():
-            return current
-        weight = max(1 - decay, 9 / (10 + int(steps)))
-        return torch.lerp(averaged, current.to(averaged.dtype), weight)
-
-    return average
-
-
 class _Run:
-    """The state of one training: network, average, optimiser and where it stands."""
+    """Where a training stands, in the folder that it is kept in."""
 
-    def __init__(self, task: Task, schedule: Schedule, out: Path, device: torch.device) -> None:
-        self.task, self.schedule, self.device = task, schedule, device
-        self.last_path, self.best_path, self.log_path = out / "last.pt", out / "best.pt", out / "log.csv"
-        self.network = task.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, avg_fn=_moving_average(schedule.ema_decay), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self._groups(), weight_decay=schedule.weight_decay, fused=True)
-        self.steps = max(1, schedule.epochs * len(task.loader))
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.start_epoch, self.best = 0, -math.inf
-        if self.last_path.exists():
-            self._resume()
+    def __init__(self, training: Training, out: Path, processes: Processes) -> None:
+        self.training, self.out, self.processes = training, out, processes
+        self.last_path, self.best_path = out / "last.pt", out / "best.pt"
+        self.epoch, self.loss_sum, self.best = 0, 0.0, -math.inf
+        self.figures: dict[str, float] = {}
+        self.log: RunLog | None = None
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Trunk and head apart; no decay for biases and normalisation."""
-        groups = []
-        for in_trunk in (True, False):
-            for decays in (True, False):
-                weights = [
-                    w
-                    for name, w in self.network.named_parameters()
-                    if w.requires_grad and name.startswith("trunk.") == in_trunk and (w.ndim > 1) == decays
-                ]
-                rate = self.schedule.learning_rate * (self.schedule.trunk_rate if in_trunk else 1.0)
-                decay = self.schedule.weight_decay if decays else 0.0
-                groups.append({"params": weights, "lr": rate, "weight_decay": decay})
-        return groups
+    def start(self) -> None:
+        """Take up what the folder holds, if it is of this run."""
+        state = self.processes.from_first(self._load)
+        if state is not None:
+            self.training.restore(state)
+            self.epoch, self.loss_sum = state["epoch"], state["loss_sum"]
+            self.best, self.figures = state["best"], state["figures"]
+        if self.processes.first:
+            self.log = RunLog(self.out, self.epoch, self.training.steps)
 
-    def _rate(self, step: int) -> float:
-        if step < self.schedule.warmup_steps:
-            return (step + 1) / self.schedule.warmup_steps
-        done = (step - self.schedule.warmup_steps) / max(1, self.steps - self.schedule.warmup_steps)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    def close(self) -> None:
+        """Close the log."""
+        if self.log is not None:
+            self.log.close()
 
-    def train_epoch(self, epoch: int) -> float:
-        """One pass over the data; the mean loss."""
-        torch.manual_seed(epoch)
-        self.network.train()
-        total = 0.0
-        for batch in tqdm(self.task.loader, desc=f"epoch {epoch + 1}/{self.schedule.epochs}", disable=None):
-            moved = tuple(part.to(self.device) for part in batch)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                loss = self.task.loss(self.network, moved)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-            self.optimizer.step()
-            self.scheduler.step()
-            self.average.update_parameters(self.network)
-            total += loss.item()
-        return total / max(1, len(self.task.loader))
+    def _load(self) -> dict[str, Any] | None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not self.last_path.exists():
+            if self.best_path.exists():
+                raise ValueError(f"{self.out} has a best.pt and no last.pt to resume from: give another folder")
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.last_path, map_location="cpu", weights_only=True)
+            theirs, ours = state["settings"], self._settings()
+        except Exception as error:  # A file of another kind can end in any exception.
+            raise ValueError(f"{self.last_path} is not of a run that can be resumed: give another folder") from error
+        names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+        if names:
+            differences = ", ".join(f"{name} {theirs.get(name)} there and {ours.get(name)} here" for name in names)
+            raise ValueError(f"{self.out} holds a run of other settings: {differences}; give those or another folder")
+        done = state["steps"] - state["epoch"] * len(self.training.loader)
+        print(f"resuming {self.last_path} after {state['epoch']} epochs and {done} steps", flush=True)
+        return state
 
-    def finish_epoch(self, epoch: int, figures: dict[str, float]) -> None:
-        """Log the epoch and keep the last and, when it is, the best state."""
-        self._log(figures)
-        if figures.get(self.task.metric, -math.inf) > self.best:
-            self.best = figures[self.task.metric]
-            _save({"network": self.average.module.state_dict(), "figures": figures}, self.best_path)
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "epoch": epoch + 1,
-            "best": self.best,
-        }
-        _save(state, self.last_path)
+    def _settings(self) -> dict[str, Any]:
+        """What has to be the same for the result to be: plain values by name."""
+        task, loader = self.training.task, self.training.loader
+        schedule = {name.replace("_", " "): value for name, value in asdict(self.training.schedule).items()}
+        batches = {"batch of all processes": loader.samples_a_batch, "batches an epoch": len(loader)}
+        return {**task.settings, **batches, **schedule}
 
-    def _log(self, figures: dict[str, float]) -> None:
-        new = not self.log_path.exists()
-        with self.log_path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["epoch", "figure", "value"])
-            writer.writerows((int(figures["epoch"]), name, f"{value:.6g}") for name, value in figures.items())
-        print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)
+    def learn_epoch(self, save_every: int) -> None:
+        """The rest of an epoch, its figures and its checkpoints."""
+        training, epochs = self.training, self.training.schedule.epochs
+        first = training.steps - self.epoch * len(training.loader)
+        if first == 0:
+            self.loss_sum = 0.0
+        samples_a_batch = training.loader.samples_a_batch
+        bar = tqdm(
+            total=len(training.loader) * samples_a_batch,
+            initial=first * samples_a_batch,
+            desc=f"epoch {self.epoch + 1}/{epochs}",
+            unit="samples",
+            disable=None if self.processes.first else True,
+        )
+        started = time.monotonic()
+        training.network.train()
+        unread: list[Tensor] = []
+        for number, batch in enumerate(training.loader.batches(self.epoch, first), first + 1):
+            unread.append(training.step(batch))
+            bar.update(samples_a_batch)
+            if number % SHOW_EVERY == 0 or number % save_every == 0 or number == len(training.loader):
+                loss = self._read(unread)
+                bar.set_postfix(loss=f"{loss:.4g}")
+            if number % save_every == 0 and number < len(training.loader):
+                self._save()
+        bar.close()
+        seconds = time.monotonic() - started
+        speed = (len(training.loader) - first) * samples_a_batch / seconds
+        self._finish_epoch(seconds, speed)
 
-    def _resume(self) -> None:
-        state = torch.load(self.last_path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.start_epoch, self.best = state["epoch"], state["best"]
-        print(f"resuming {self.last_path} after epoch {self.start_epoch}", flush=True)
+    def _read(self, unread: list[Tensor]) -> float:
+        """The mean of the losses not yet read, over the processes; they are added to the epoch's."""
+        loss = self.processes.mean(torch.stack(unread).double().mean())
+        self.loss_sum += loss * len(unread)
+        unread.clear()
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss is {loss} after step {self.training.steps}: give a lower learning rate")
+        if self.log is not None:
+            self.log.step(self.training.steps, loss, self.training.rate)
+        return loss
+
+    def _finish_epoch(self, seconds: float, samples_a_second: float) -> None:
+        """Validate where it is due, log the epoch and keep the last and, when it is, the best state."""
+        training, task = self.training, self.training.task
+        self.epoch += 1
+        if self.log is None:
+            return
+        loss = self.loss_sum / len(training.loader)
+        self.figures = {"loss": loss, "seconds": seconds, "samples/s": samples_a_second}
+        picture = None
+        if self.epoch == training.schedule.epochs or self.epoch % training.schedule.validate_every == 0:
+            self.figures |= task.validate(training.best_network)
+            picture = task.picture(training.best_network)
+        self.log.epoch(self.epoch, training.steps, self.figures, picture)
+        if self.figures.get(task.metric, -math.inf) > self.best:
+            self.best = self.figures[task.metric]
+            _write({"network": training.best_network.state_dict(), **self._described()}, self.best_path)
+        self._save()
+
+    def _save(self) -> None:
+        if self.log is not None:
+            position = {"epoch": self.epoch, "loss_sum": self.loss_sum, "best": self.best}
+            state = {**self.training.state(), **position, **self._described(), "settings": self._settings()}
+            _write(state, self.last_path)
+
+    def _described(self) -> dict[str, Any]:
+        """What both checkpoints say of themselves."""
+        model = self.training.task.model
+        return {"figures": self.figures} | ({} if model is None else {"model": model_entry(model)})
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
+def _write(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that an interruption leaves the old one whole."""
     temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)

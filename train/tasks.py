@@ -1,127 +1,155 @@
-"""What we train: the edge pose network and the person detector, with their data, losses and figures."""
+"""What we train: pose networks on any data set, and the person detector, with their losses and figures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
 
+from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
+from pipeline.skeletons import COCO, definition_of
+from pipeline.types import Image
 from train.assign import detector_loss
-from train.augment import EDGE as EDGE_AUGMENTATION
+from train.checkpoints import model_entry
 from train.datasets.coco_layout import split
 from train.datasets.crowds import CrowdDataset, collate
+from train.datasets.data_file import DataSet
 from train.datasets.people import PeopleDataset
 from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
-from train.edge import EdgePose
-from train.evaluate import pose_figures
-from train.export import DETECTOR_SIDE, EDGE_NAME, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
+from train.evaluate import evaluate_pictures, labelled, pose_figures
+from train.evaluate_detector import detection_curve
+from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
+from train.initial_weights import starting_network
 from train.lite0 import load_imagenet
-from train.loop import Batch, Loader, normalise
-from train.torch_engine import PoseEngine
-from train.zoo import zoo_model
+from train.loop import normalise
+from train.prediction_sheet import prediction_sheet
+from train.recipes import DETECTOR_FROZEN_BLOCKS, Recipe
+from train.sampling import Batch, Samples
+from train.torch_engine import DetectorEngine, PoseEngine
+from train.zoo import ZooModel
 
-EDGE = zoo_model(EDGE_NAME)
-EDGE_INPUT_SIZE, EDGE_SIGMA, EDGE_KERNEL = EDGE.input_size, EDGE.sigma, EDGE.kernel
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
-# Blocks of the trunk that keep their ImageNet weights: the data here is too little to better them.
-FROZEN_BLOCKS = 5
+FIGURES = ("AP", "AP .5", "AP .75", "AR")
 
 
-def _loader(datasets: list[tuple[Any, float]], batch: int, workers: int, collate_fn: Any = None) -> Loader:
-    """Batches drawn from (data set, weight of each of its samples); an epoch is as long as the weights say."""
-    weights = torch.cat([torch.full((len(data),), weight) for data, weight in datasets])
-    sampler = WeightedRandomSampler(weights.tolist(), int(weights.sum()))
-    joined: ConcatDataset[Any] = ConcatDataset([data for data, _ in datasets])
-    return DataLoader(
-        joined,
-        batch,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate_fn,
-        drop_last=True,
-        persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
-    )
+def folder_data(folder: Path) -> DataSet:
+    """The data of a folder with coco_train/ and lspet/, COCO's keypoints; the held-out COCO pictures validate."""
+    train = [(split(folder / "coco_train", False), COCO_WEIGHT), (split(folder / "lspet", False), 1.0)]
+    held_out = split(folder / "coco_train", True)
+    annotations = folder / "coco_train" / "person_keypoints.json"
+    return DataSet("coco", COCO, train, held_out, held_out, annotations)
 
 
-def _one_thread(worker: int) -> None:
-    """Data workers share the cores with the training: one thread each."""
-    import cv2
+def joints_mse(predicted: Tensor, heatmaps: Tensor, weights: Tensor) -> Tensor:
+    """Mean squared error of heatmaps [N, K, H, W]: of batch and px for each joint, times its weight [N, K], then mean.
 
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def pose_network() -> EdgePose:
-    """The edge network as it is trained: its first blocks frozen."""
-    network = EdgePose()
-    network.trunk.freeze(FROZEN_BLOCKS)
-    return network
-
-
-def detector_network() -> PersonDetectorNetwork:
-    """The person detector as it is trained: its first blocks frozen."""
-    network = PersonDetectorNetwork()
-    network.trunk.freeze(FROZEN_BLOCKS)
-    return network
+    Joints of weight 0 count as right (MMPose 0.29's JointsMSELoss).
+    """
+    return ((predicted - heatmaps).square().mean((2, 3)) * weights).mean()
 
 
 class PoseTask:
-    """The edge network on COCO and Leeds Sports people; heatmaps by DARK's unbiased encoding, mean squared error."""
+    """A pose network on people of the skeleton it is for; heatmaps by DARK's unbiased encoding, or the rounded one."""
 
     metric = "AP"
 
-    def __init__(self, data: Path, batch: int, workers: int) -> None:
-        self.network = EdgePose()
-        load_imagenet(self.network.trunk)
-        self.network.trunk.freeze(FROZEN_BLOCKS)
-        weights = {"coco_train": COCO_WEIGHT, "lspet": 1.0}
-        parts = [(self._people(split(data / name, False)), weight) for name, weight in weights.items()]
-        self.loader = _loader(parts, batch, workers)
-        self.held_out = {name: split(data / name, True) for name in weights}
+    def __init__(
+        self,
+        model: ZooModel,
+        data: DataSet,
+        recipe: Recipe,
+        workers: int = 0,
+        unbiased: bool = True,
+        init: Path | None = None,
+        sports: Sequence[Picture] = (),
+    ) -> None:
+        """init: checkpoint to start from. sports: held-out Leeds Sports pictures, whose PCK is to be measured too.
 
-    @staticmethod
-    def _people(pictures: list[Picture]) -> PeopleDataset:
-        return PeopleDataset(pictures, EDGE.skeleton, EDGE_INPUT_SIZE, EDGE_SIGMA, EDGE_AUGMENTATION)
+        Raises ValueError for data of another skeleton, or without anybody to train or validate on.
+        """
+        if definition_of(model.skeleton) != definition_of(data.skeleton):
+            raise ValueError(
+                f"{model.name} has the {len(model.skeleton)} keypoints of skeleton {model.skeleton.name!r}, the data "
+                f"{data.name} the {len(data.skeleton)} of {data.skeleton.name!r}: expected the same"
+            )
+        if not any(picture.people for picture in labelled(data.validation)):
+            raise ValueError(f"nobody in the {len(data.validation)} validation pictures of {data.name} has keypoints")
+        self.model, self.recipe, self.unbiased = model, recipe, unbiased
+        self.validation, self.sports = data.validation, sports
+        self.network = starting_network(model, recipe, init)
+        self.samples = Samples([(self._people(part), weight) for part, weight in data.train], recipe.batch, workers)
+
+    def _people(self, pictures: Sequence[Picture]) -> PeopleDataset:
+        model = self.model
+        return PeopleDataset(
+            pictures, model.skeleton, model.input_size, model.sigma, self.recipe.augmentation, self.unbiased
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The model, and how its samples are made."""
+        model = {f"model {name}": value for name, value in model_entry(self.model).items()}
+        augmentation = {f"augmentation {name}": value for name, value in asdict(self.recipe.augmentation).items()}
+        scale = {"loss scale": self.recipe.loss_scale, "frozen blocks": self.recipe.frozen_blocks}
+        return {**model, **augmentation, **scale, "unbiased": self.unbiased}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Mean squared error of the heatmaps over known joints, times 1000 (the JointsMSE loss)."""
+        """JointsMSE of (crops uint8 [N, h, w, 3], heatmaps [N, K, H, W], weights [N, K])."""
         crops, heatmaps, weights = batch
-        predicted = network(normalise(crops)).float()
-        error = (predicted - heatmaps).square().mean((2, 3)) * weights
-        return 1000 * torch.mean(error)
+        return self.recipe.loss_scale * joints_mse(network(normalise(crops)).float(), heatmaps, weights)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """AP of held-out COCO people and PCK of held-out Leeds people, ground-truth boxes, flip test."""
-        network.eval()
-        manifest = pose_manifest(EDGE, KEYPOINT_THRESHOLD, "float32", flip_test=True)
-        return pose_figures(PoseEstimator(PoseEngine(network, manifest, EDGE_KERNEL)), self.held_out)
+        """AP and AR of the validation people, and PCK of the sports people, from annotated boxes, with flip test."""
+        estimator = PoseEstimator(self._engine(network))
+        if self.sports:
+            return pose_figures(estimator, {"coco_train": self.validation, "lspet": self.sports})
+        figures = evaluate_pictures(estimator, self.validation)
+        return {name: figures[name] for name in FIGURES}
+
+    def picture(self, network: nn.Module) -> Image:
+        """What the network finds of some validation people."""
+        return prediction_sheet(self._engine(network), self.model.skeleton, labelled(self.validation))
+
+    def _engine(self, network: nn.Module) -> PoseEngine:
+        manifest = pose_manifest(self.model, KEYPOINT_THRESHOLD, "float32", flip_test=True)
+        return PoseEngine(network, manifest, self.model.kernel)
 
 
 class DetectorTask:
     """The person detector on pictures whose people are all boxed, alone and in mosaics."""
 
     metric = "AP .5"
+    model = None
 
-    def __init__(self, data: Path, batch: int, workers: int) -> None:
-        self.network = PersonDetectorNetwork()
-        load_imagenet(self.network.trunk)
-        self.network.trunk.freeze(FROZEN_BLOCKS)
+    def __init__(self, data: Path, batch: int, workers: int, seed: int = 0) -> None:
+        """data: folder with coco_train/ and lspet/."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = PersonDetectorNetwork()
+        load_imagenet(network.trunk)
+        network.trunk.freeze(DETECTOR_FROZEN_BLOCKS)
+        self.network: nn.Module = network
         weights = {"coco_train": COCO_WEIGHT, "lspet": 0.5}
         parts = [
             (CrowdDataset(split(data / name, False, lambda picture: picture.all_boxed), DETECTOR_TRAINING_SIDE), weight)
             for name, weight in weights.items()
         ]
-        self.loader = _loader(parts, batch, workers, collate)
+        self.samples = Samples(parts, batch, workers, collate)
         self.held_out = split(data / "coco_train", True, lambda picture: picture.all_boxed)
         self.centres, self.strides = cells(DETECTOR_TRAINING_SIDE, DETECTOR_TRAINING_SIDE)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What tells its runs from those of poses."""
+        return {"model name": "person_detector", "training side": DETECTOR_TRAINING_SIDE}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Task-aligned score and box loss."""
@@ -132,13 +160,12 @@ class DetectorTask:
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """AP at IoU 0.5 and recall at 85 % precision on held-out COCO pictures, through the production detector."""
-        from pipeline.detector import PersonDetector
-        from train.evaluate_detector import detection_curve
-        from train.torch_engine import DetectorEngine
-
         network.eval()
         assert isinstance(network, PersonDetectorNetwork)
         engine = DetectorEngine(network, detector_manifest(DETECTOR_SIDE, 0.02, "float32"))
         curve = detection_curve(PersonDetector(engine), self.held_out)
         recall, threshold = curve.recall_at(0.85)
         return {"AP .5": curve.average_precision, "recall": recall, "threshold": threshold}
+
+    def picture(self, network: nn.Module) -> None:
+        """None: only poses are drawn."""
