@@ -35,24 +35,37 @@ def torchrun(job: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_match_one_with_the_doubled_batch(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what one process makes of the doubled batch."""
+    folder = tmp_path_factory.mktemp("alone")
+    train_alone(folder)
+    return folder / "run"
+
+
+def train_alone(folder: Path) -> None:
+    recipe = plain_recipe(2 * RECIPE.batch)
+    task = PoseTask(tiny_model(plain=True), drawn_data(folder / "data", weight=2.0), recipe)
+    fit(task, recipe.schedule, folder / "run", torch.device("cpu"), save_every=SAVE_EVERY)
+
+
+def same_but_for_rounding(one: Path, other: Path) -> None:
     """Tight: the network has no batch normalisation, whose statistics are each process's own, as in the reference;
     what is left is the order in which gradients are summed.
     """
+    expected, found = (torch.load(folder / "last.pt", weights_only=True) for folder in (one, other))
+    assert expected["steps"] == found["steps"] == 9
+    for name, weights in expected["network"].items():
+        torch.testing.assert_close(found["network"][name], weights, rtol=1e-4, atol=1e-6)
+    for (_, figure, value), (_, _, second) in zip(logged(one)[1:], logged(other)[1:], strict=True):
+        assert float(value) == pytest.approx(float(second), rel=1e-4), figure
+
+
+def test_two_processes_match_one_with_the_doubled_batch(tmp_path: Path, alone: Path) -> None:
     finished = torchrun("agree", tmp_path)
     assert finished.returncode == 0, finished.stderr
-    recipe = plain_recipe(2 * RECIPE.batch)
-    task = PoseTask(tiny_model(plain=True), drawn_data(tmp_path / "data", weight=2.0), recipe)
-    fit(task, recipe.schedule, tmp_path / "alone", torch.device("cpu"), save_every=SAVE_EVERY)
-    alone, together = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("alone", "whole"))
-    assert alone["steps"] == together["steps"] == 9
-    for name, weights in alone["network"].items():
-        torch.testing.assert_close(together["network"][name], weights, rtol=1e-4, atol=1e-6)
-    for (_, figure, value), (_, _, other) in zip(
-        logged(tmp_path / "alone")[1:], logged(tmp_path / "whole")[1:], strict=True
-    ):
-        assert float(value) == pytest.approx(float(other), rel=1e-4), figure
-    # Only the first process writes and prints; it validated three times.
+    same_but_for_rounding(alone, tmp_path / "whole")
+    # Only the first process writes and prints.
     assert finished.stdout.count("epoch 3: loss") == 2
     # Cut in the middle of an epoch and resumed: the same to the bit.
     same_state(tmp_path / "whole", tmp_path / "cut")
@@ -61,10 +74,13 @@ def test_two_processes_match_one_with_the_doubled_batch(tmp_path: Path) -> None:
     assert refusals[0] == refusals[1] and "epochs 3 there and 9 here" in refusals[0]
 
 
-def test_a_process_that_fails_ends_all(tmp_path: Path) -> None:
-    finished = torchrun("fail", tmp_path)
-    assert finished.returncode != 0 and "a broken disk" in finished.stderr
-    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["epoch"] == 1
+def test_a_killed_process_ends_all_and_another_number_of_them_goes_on(tmp_path: Path, alone: Path) -> None:
+    finished = torchrun("die", tmp_path)
+    assert finished.returncode != 0 and "SIGKILL" in finished.stderr
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert state["epoch"] == 1 and state["steps"] in (3, 5)
+    train_alone(tmp_path)
+    same_but_for_rounding(alone, tmp_path / "run")
 
 
 def test_a_device_that_is_not_there_is_named(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,19 @@ def test_a_run_of_other_settings_is_not_resumed(tmp_path: Path) -> None:
     (folder / "last.pt").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match="is not of a run that can be resumed"):
         run(folder, epochs=1)
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('taken'); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-uc", code, str(tmp_path / "run" / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None and other.stdout.readline() == b"taken\n"
+    with pytest.raises(ValueError, match="another training is writing into"):
+        run(tmp_path / "run")
+    other.communicate(b"\n")
+    run(tmp_path / "run")
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""What each process of tests/test_distributed.py runs: `torchrun -m tests.two_processes agree|fail FOLDER`."""
+"""What each process of tests/test_distributed.py runs: `torchrun -m tests.two_processes agree|die FOLDER`."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,17 @@ def plain_recipe(batch: int) -> Any:
 
 
 class CutTask(PoseTask):
-    """Raises `error` at the start of step `last`."""
+    """Is interrupted, or killed outright, at the start of its sixth step."""
 
-    error: BaseException | None = None
-    last = 5
+    steps_left = 5
+    killed = False
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        self.last -= 1
-        if self.error is not None and self.last < 0:
-            raise self.error
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            if self.killed:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise KeyboardInterrupt
         return super().loss(network, batch)
 
 
@@ -42,8 +46,6 @@ def agree(folder: Path, processes: Processes, device: torch.device) -> None:
 
     def train(out: str, make: type[PoseTask] = PoseTask) -> None:
         task = make(tiny_model(plain=True), drawn_data(folder / "data", weight=2.0), recipe)
-        if isinstance(task, CutTask):
-            task.error = KeyboardInterrupt()
         fit(task, recipe.schedule, folder / out, device, processes, SAVE_EVERY)
 
     train("whole")
@@ -60,15 +62,17 @@ def agree(folder: Path, processes: Processes, device: torch.device) -> None:
         (folder / f"refused_{processes.rank}").write_text(str(error))
 
 
-def fail(folder: Path, processes: Processes, device: torch.device) -> None:
-    """The second process fails in the middle; the first would wait for it."""
-    task = CutTask(tiny_model(plain=True), drawn_data(folder / "data", weight=2.0), quick())
-    if not processes.first:
-        task.error = OSError("a broken disk")
-    fit(task, quick().schedule, folder / "run", device, processes)
+def die(folder: Path, processes: Processes, device: torch.device) -> None:
+    """The second process is killed in the middle of the second epoch; the first would wait for it."""
+    task_type = PoseTask if processes.first else CutTask
+    recipe = plain_recipe(RECIPE.batch)
+    task = task_type(tiny_model(plain=True), drawn_data(folder / "data", weight=2.0), recipe)
+    if isinstance(task, CutTask):
+        task.killed = True
+    fit(task, recipe.schedule, folder / "run", device, processes, SAVE_EVERY)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined("cpu") as (together, cpu):
-        {"agree": agree, "fail": fail}[sys.argv[1]](Path(sys.argv[2]), together, cpu)
+        {"agree": agree, "die": die}[sys.argv[1]](Path(sys.argv[2]), together, cpu)

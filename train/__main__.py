@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         number = os.environ.get("RANK")
         print(f"train{f' (process {number})' if number else ''}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("train: interrupted; the same command goes on with a training", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -46,8 +47,8 @@ def fit(
     Raises ValueError if `out` is of a run with other settings, or if the loss is no longer a number.
     """
     run = _Run(Training(task, schedule, device, processes), out, processes)
-    run.start()
     try:
+        run.start()
         while run.epoch < schedule.epochs:
             run.learn_epoch(save_every)
     finally:
@@ -64,6 +65,7 @@ class _Run:
         self.epoch, self.loss_sum, self.best = 0, 0.0, -math.inf
         self.figures: dict[str, float] = {}
         self.log: RunLog | None = None
+        self._lock: IO[str] | None = None
 
     def start(self) -> None:
         """Take up what the folder holds, if it is of this run."""
@@ -76,12 +78,25 @@ class _Run:
             self.log = RunLog(self.out, self.epoch, self.training.steps)
 
     def close(self) -> None:
-        """Close the log."""
-        if self.log is not None:
-            self.log.close()
+        """Close the log, and leave the folder to others."""
+        for file in (self.log, self._lock):
+            if file is not None:
+                file.close()
+
+    def _take(self) -> None:
+        """Make the folder this process's own, until it ends in whatever way. Raises ValueError if it is another's."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.out / "lock").open("w")
+        try:
+            # Of the process alone: one that data workers inherit would outlive it.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another training is writing into {self.out}: wait for it, end it, or give another folder"
+            ) from None
 
     def _load(self) -> dict[str, Any] | None:
-        self.out.mkdir(parents=True, exist_ok=True)
+        self._take()
         if not self.last_path.exists():
             if self.best_path.exists():
                 raise ValueError(f"{self.out} has a best.pt and no last.pt to resume from: give another folder")
