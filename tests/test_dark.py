@@ -20,8 +20,8 @@ from train.zoo import zoo_model
 
 SIZES = {"64x48": (48, 64), "96x72": (72, 96), "64x64": (64, 64)}
 INPUTS = {"64x48": (192, 256), "96x72": (288, 384), "64x64": (256, 256)}
-# The kinds of maps that networks make, and how near the decode has to come, in heatmap px.
-KINDS = {"clean": 1e-4, "noisy": 1e-4, "multi": 1e-4, "border": 1e-4, "zero": 1e-4, "constant": 1e-3}
+# The kinds of maps, and how near the decode has to come, in heatmap px.
+KINDS = dict.fromkeys(("clean", "noisy", "multi", "border", "zero", "tiny", "negative"), 1e-4) | {"constant": 1e-3}
 
 
 def full_map_decode(heatmap: np.ndarray, kernel: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def test_decode_of_odd_maps_is_finite() -> None:
 
 
 @pytest.mark.parametrize("kernel", [11, 17])
-@pytest.mark.parametrize("kind", [*KINDS, "tiny", "negative"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_decode_agrees_with_the_golden_cases(kind: str, kernel: int) -> None:
     golden = np.load(golden_path("decode.npz"))
     regen = golden_inputs()
@@ -90,13 +90,12 @@ def test_decode_agrees_with_the_golden_cases(kind: str, kernel: int) -> None:
         points, scores = decode(torch.from_numpy(heatmaps), kernel)
         assert points.isfinite().all()
         np.testing.assert_array_equal(scores.numpy(), golden[f"{kind}/{size}/maxvals"].reshape(scores.shape))
-        if kind in KINDS:
-            expected = golden[f"{kind}/{size}/unbiased_k{kernel}/heat"]
-            sane = short_steps(expected, heatmaps)
-            np.testing.assert_allclose(points.numpy()[sane], expected[sane], atol=KINDS[kind])
+        expected = golden[f"{kind}/{size}/unbiased_k{kernel}/heat"]
+        sane = short_steps(expected, heatmaps)
+        np.testing.assert_allclose(points.numpy()[sane], expected[sane], atol=KINDS[kind])
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "tiny", "negative"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_quarter_offset_decode_agrees_with_the_golden_cases(kind: str) -> None:
     golden = np.load(golden_path("decode.npz"))
     regen = golden_inputs()
@@ -143,7 +142,8 @@ def test_exported_decode_equals_torch(runtime: str, decode_file: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("kind", list(KINDS))
+# Of the tiny maps half lie at the logarithm's floor, where the bfloat16 of the blurred maximum shows.
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"tiny"}))
 def test_exported_decode_agrees_with_the_golden_cases(kind: str, runtime: str, decode_file: Path) -> None:
     expected = np.load(golden_path("decode.npz"))[f"{kind}/64x48/unbiased_k11/heat"]
     heatmaps, _ = golden_inputs().heatmaps(kind, "64x48")

@@ -50,14 +50,14 @@ def between(model: onnx.ModelProto, start: str, *ends: str) -> onnx.ModelProto:
 def positive_round_the_peak(heatmaps: Array) -> Array:
     """Which of the maps [1, K, H, W] are positive, once blurred, in all that the decode's step reads.
 
-    Elsewhere the reference's step hangs on its renormalisation by the maximum of the whole blurred map.
+    Elsewhere the step hangs on the maximum of the whole blurred map, which some engines find in bfloat16.
     """
     found = []
-    for heatmap in heatmaps[0]:
+    for heatmap in heatmaps.reshape(-1, *heatmaps.shape[2:]):
         y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
         blurred = cv2.GaussianBlur(np.pad(heatmap, 5), (11, 11), 0)[5:-5, 5:-5]
         found.append(blurred[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].min() > 0)
-    return np.array(found)
+    return np.array(found).reshape(heatmaps.shape[:2])
 
 
 def openvino_run(model: onnx.ModelProto, image: Array, folder: Path) -> list[Array]:
@@ -93,8 +93,8 @@ def test_the_graph_gives_the_reference_s_flip_test(name: str, tmp_path: Path) ->
         np.testing.assert_allclose(heatmaps[0, [0, 8, 16]], golden[f"{name}/flip_heat"], rtol=1e-4, atol=2e-4)
         np.testing.assert_allclose(heatmaps[0].sum((1, 2)), golden[f"{name}/flip_sum"], rtol=1e-4, atol=0.1)
         in_picture = keypoints[0] / (192, 256) * (200 * sx, 200 * sy) + (cx - 100 * sx, cy - 100 * sy)
-        sane = positive_round_the_peak(heatmaps)
-        assert sane.sum() > 8
+        sane = short_steps(keypoints / 4, heatmaps, longest=5)[0]
+        assert sane.sum() > 12
         np.testing.assert_allclose(in_picture[sane], expected[sane, :2], atol=1e-3)
         np.testing.assert_allclose(scores[0], expected[:, 2], rtol=1e-4, atol=2e-4)
 
@@ -167,7 +167,7 @@ def test_the_merge_stays_float32_where_the_network_is_bfloat16(tmp_path: Path) -
     onnx.save(with_flip_test(model), tmp_path / "flip.onnx")
     found = open_engine(tmp_path / "flip.onnx", "openvino", "bfloat16")({"crops": crops(8)})
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-6)
-    steady = short_steps(points.numpy(), merged.numpy())
+    steady = short_steps(points.numpy(), merged.numpy()) & positive_round_the_peak(merged.numpy())
     assert steady.sum() > 50
     np.testing.assert_allclose(found["keypoints"][steady], points.numpy()[steady] * 4, atol=4e-4)
 

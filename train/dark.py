@@ -62,8 +62,10 @@ class DarkDecode(nn.Module):
     """Heatmaps [N, K, H, W] -> points [N, K, 2] (x, y in heatmap px) and scores [N, K] (the raw maxima).
 
     DARK section 3.2: blur, logarithm, one Newton step from the maximum. Only the window that the step reads is
-    blurred, (kernel + 4)^2 px round each maximum, which equals the blur of the whole map. A maximum nearer than 2 px
-    to the border, or a singular Hessian, keeps its integer place; a map without a positive value gives (-1, -1).
+    blurred exactly, (kernel + 4)^2 px round each maximum, which equals the blur of the whole map. A maximum nearer
+    than 2 px to the border, or a singular Hessian, keeps its integer place; a map without a positive value gives
+    (-1, -1). As in MMPose 0.29 the blurred map is brought to the old maximum before the logarithm's floor, even where
+    its own maximum is negative.
     """
 
     taps: Tensor
@@ -82,12 +84,32 @@ class DarkDecode(nn.Module):
         y = heatmaps.amax(3).argmax(2)
         row = heatmaps.gather(2, y[:, :, None, None].expand(-1, -1, 1, width)).squeeze(2)
         x, scores = row.argmax(2), row.amax(2)
-        log_blurred = self._blurred_window(heatmaps, x, y).clamp_min(1e-10).log()
+        factor = scores / self._blurred_maximum(heatmaps)
+        window = self._blurred_window(heatmaps, x, y) * factor[:, :, None, None]
+        log_blurred = window.clamp_min(1e-10).log()
         offset = _newton_step(log_blurred)
         inside = (x >= 2) & (x <= width - 3) & (y >= 2) & (y <= height - 3)
         points = torch.stack((x, y), 2).float()
         points = torch.where(inside.unsqueeze(2), points + offset, points)
         return torch.where((scores > 0).unsqueeze(2), points, torch.full_like(points, -1.0)), scores
+
+    def _blurred_maximum(self, heatmaps: Tensor) -> Tensor:
+        """The maxima [N, K] of the blurred heatmaps, 1 instead of 0.
+
+        Products with band matrices, which some engines run in TF32 or bfloat16: a factor cancels in the derivatives of
+        the logarithm, so all that rests on it is which values lie at the logarithm's floor.
+        """
+        height, width = int(heatmaps.shape[2]), int(heatmaps.shape[3])
+        blurred = self._band(height) @ heatmaps @ self._band(width)
+        maximum = blurred.amax((2, 3))
+        return maximum.masked_fill(maximum == 0, 1.0)
+
+    def _band(self, size: int) -> Tensor:
+        """The matrix [size, size] that blurs along one side; zero beyond the border."""
+        places = torch.arange(size, device=self.taps.device)
+        apart = places.unsqueeze(1) - places + self.kernel // 2
+        near = (apart >= 0) & (apart < self.kernel)
+        return self.taps[apart.clamp(0, self.kernel - 1)] * near
 
     def _blurred_window(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """The blurred heatmaps [N, K, 5, 5] round (x, y); zero beyond the border."""
