@@ -67,6 +67,12 @@ def test_the_edge_recipe_warms_up_and_falls_by_half_a_cosine(step: int, rate: fl
     assert schedule.rate(step, 100) == pytest.approx(rate, rel=1e-9)
 
 
+def test_a_short_training_reaches_the_whole_rate() -> None:
+    schedule = recipe_of(zoo_model("edge_coco_256x192")).schedule.lasting(3)
+    rates = [schedule.rate(step, 10) for step in range(30)]
+    assert max(rates) == rates[10] == pytest.approx(1.0) and rates[29] < 0.05
+
+
 def test_the_edge_network_and_users_own_data_have_recipes_too() -> None:
     edge = recipe_of(zoo_model("edge_coco_256x192"))
     assert (edge.batch, edge.augmentation, edge.frozen_blocks, edge.loss_scale) == (32, EDGE, 5, 1000.0)

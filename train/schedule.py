@@ -14,8 +14,9 @@ class Schedule:
 
     epochs: how many. learning_rate: the highest; a part of the network named `trunk` learns `trunk_rate` times it.
     milestones: epochs after which the rate falls to a tenth; without any it falls by half a cosine to 1 %.
-    warmup_steps: over which it rises linearly, from `warmup_start` times the rate. weight_decay: of matrices and
-    kernels, not of biases and normalisation. largest_gradient: norm to which gradients are cut; None: never.
+    warmup_steps: over which it rises linearly, from `warmup_start` times the rate; at most a third of the training.
+    weight_decay: of matrices and kernels, not of biases and normalisation. largest_gradient: norm to which gradients
+    are cut; None: never.
     ema_decay: of the moving average of the weights, which is then what is validated and kept; None: no average.
     validate_every: epochs between two validations. mixed_precision: bfloat16 where the arithmetic allows, or float32.
     seed: of initial weights, order of the samples and augmentation.
@@ -44,12 +45,14 @@ class Schedule:
 
     def rate(self, step: int, steps_an_epoch: int) -> float:
         """What the learning rate is multiplied by in that step, counted from 0."""
-        warm = min(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        total = self.epochs * steps_an_epoch
+        warmup_steps = min(self.warmup_steps, total // 3)
+        warm = min(1.0, step / warmup_steps) if warmup_steps else 1.0
         rising = self.warmup_start + (1 - self.warmup_start) * warm
         if self.milestones:
             return rising * 0.1 ** sum(step // steps_an_epoch >= epoch for epoch in self.milestones)
-        falling = max(1, self.epochs * steps_an_epoch - self.warmup_steps)
-        done = min(1.0, max(0, step - self.warmup_steps) / falling)
+        falling = max(1, total - warmup_steps)
+        done = min(1.0, max(0, step - warmup_steps) / falling)
         return rising * (COSINE_END + (1 - COSINE_END) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def lasting(self, epochs: int) -> Schedule:
