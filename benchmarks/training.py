@@ -1,6 +1,6 @@
 """Samples a second that networks train at, from JPEG files to the optimiser's step, with the recipe of each.
 
-    python benchmarks/training.py [NAME ...] [--batch 16] [--steps 4] [--workers 0] [--device cpu] [--float32]
+    python benchmarks/training.py [NAME ...] [--batch 16] [--steps 10] [--workers 0] [--device cpu] [--float32]
 
 The pictures are drawn, 640x480 px like COCO's; two steps before the timed ones warm up. Weights are random.
 """
@@ -8,6 +8,7 @@ The pictures are drawn, 640x480 px like COCO's; two steps before the timed ones 
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -58,8 +59,8 @@ def batches(training: Training) -> Iterator[Batch]:
         yield from training.loader.batches(epoch)
 
 
-def measure(name: str, folder: Path, options: argparse.Namespace) -> tuple[int, float]:
-    """(samples a step, samples a second) of a model."""
+def measure(name: str, folder: Path, options: argparse.Namespace) -> tuple[int, float, float]:
+    """(samples a step, samples a second in the median step, and in the fastest) of a model."""
     model = zoo_model(name)
     recipe = recipe_of(model)
     recipe = replace(
@@ -72,20 +73,13 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> tuple[int, 
         training = Training(PoseTask(model, data, recipe, options.workers), recipe.schedule, device, processes)
         training.network.train()
         given = batches(training)
-        for step in range(WARM_UP + options.steps):
-            if step == WARM_UP:
-                _finish(device)
-                start = time.perf_counter()
-            training.step(next(given))
-        _finish(device)
-        seconds = time.perf_counter() - start
-    return recipe.batch, options.steps * recipe.batch / seconds
-
-
-def _finish(device: torch.device) -> None:
-    """Wait for what the device still has to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        seconds = []
+        for _ in range(WARM_UP + options.steps):
+            start = time.perf_counter()
+            training.step(next(given)).item()
+            seconds.append(time.perf_counter() - start)
+    timed = seconds[WARM_UP:]
+    return recipe.batch, recipe.batch / statistics.median(timed), recipe.batch / min(timed)
 
 
 def main() -> None:
@@ -93,17 +87,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=MODELS, metavar="NAME", help=" ".join(MODELS))
     parser.add_argument("--batch", type=int, help="samples a step (the recipe's)")
-    parser.add_argument("--steps", type=int, default=4, help="timed steps (4)")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps (10)")
     parser.add_argument("--workers", type=int, default=0, help="data processes (0: in turn with the network)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--float32", action="store_true", help="no mixed precision")
     options = parser.parse_args()
-    print("model | device | precision | batch | samples/s")
+    print("model | device | precision | batch | samples/s, median step | fastest")
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            batch, speed = measure(name, Path(folder), options)
+            batch, median, fastest = measure(name, Path(folder), options)
         precision = "float32" if options.float32 else "bfloat16"
-        print(f"{name} | {options.device} | {precision} | {batch} | {speed:.2f}", flush=True)
+        print(f"{name} | {options.device} | {precision} | {batch} | {median:.1f} | {fastest:.1f}", flush=True)
 
 
 if __name__ == "__main__":
