@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from engines.batching import Arrays
-from pipeline.affine import boxes_to_center_scale, crop_matrix, crop_to_frame, transform_points
+from pipeline.affine import PIXELS_PER_SCALE, boxes_to_center_scale, crop_matrix, crop_to_frame, transform_points
 from pipeline.pose import PoseEstimator
 from pipeline.types import FloatArray
 from train.average_precision import average_precision
@@ -44,7 +44,10 @@ MODEL = replace(
 )
 ENCODINGS = ("biased", "unbiased")
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
-DECODES: dict[str, Decode] = {"quarter offset": decode_quarter_offset, "DARK": lambda heatmaps: decode(heatmaps, MODEL.kernel)}
+DECODES: dict[str, Decode] = {
+    "quarter offset": decode_quarter_offset,
+    "DARK": lambda heatmaps: decode(heatmaps, MODEL.kernel),
+}
 STRICT = (0.05, 0.1)
 HeldOut = dict[str, list[Picture]]
 
@@ -79,7 +82,7 @@ def measured(engine_of: Callable[[Decode], DecodedBy], held_out: HeldOut) -> dic
 
 
 def figures(found: dict[str, Predictions], held_out: HeldOut) -> dict[str, float]:
-    """AP of the COCO people, and PCK at strict thresholds (in torso lengths) of both data sets' people."""
+    """AP of the COCO people, PCK at strict thresholds (in torso lengths) and median error of both data sets' people."""
     coco = [replace(picture, image_id=number) for number, picture in enumerate(held_out["coco_train"])]
     numbers = np.concatenate([[p.image_id] * len(p.people) for p in coco]).astype(np.int64)
     results = best_of(replace(found["coco_train"], image_ids=numbers), MODEL.skeleton)
@@ -89,7 +92,16 @@ def figures(found: dict[str, Predictions], held_out: HeldOut) -> dict[str, float
         people = [person for picture in held_out[data] for person in picture.people]
         for threshold in STRICT:
             row[f"{data} PCK@{threshold}"] = pck(people, predictions.keypoints, threshold)
+        row[f"{data} error"] = median_error(people, predictions)
     return row
+
+
+def median_error(people: Sequence[Person], predictions: Predictions) -> float:
+    """The median distance of the estimates from the labels, in heatmap px."""
+    labels = np.stack([person.joints for person in people if person.joints is not None])
+    heatmap_px = predictions.boxes[:, 2] * PIXELS_PER_SCALE / (MODEL.input_size[0] / 4)
+    errors = np.linalg.norm(predictions.keypoints[..., :2] - labels[..., :2], axis=2) / heatmap_px[:, None]
+    return float(np.median(errors[labels[..., 2] > 0]))
 
 
 def exact(encoding: str, decode_heatmaps: Decode, held_out: HeldOut) -> dict[str, float]:
@@ -98,7 +110,9 @@ def exact(encoding: str, decode_heatmaps: Decode, held_out: HeldOut) -> dict[str
     for data, pictures in held_out.items():
         people = [(picture, person) for picture in pictures for person in picture.people]
         keypoints = np.stack([_through_the_heatmaps(person, encoding, decode_heatmaps) for _, person in people])
-        boxes = np.ones((len(people), 6), np.float32)
+        corners = np.stack([person.box for _, person in people])
+        boxes = np.ones((len(people), 6))
+        boxes[:, :2], boxes[:, 2:4] = boxes_to_center_scale(corners, MODEL.input_size)
         image_ids = np.array([picture.image_id for picture, _ in people])
         found[data] = Predictions(keypoints, boxes, image_ids, np.arange(len(people)))
     return figures(found, held_out)
@@ -121,12 +135,12 @@ def _through_the_heatmaps(person: Person, encoding: str, decode_heatmaps: Decode
 
 
 def print_table(rows: dict[tuple[str, str], list[dict[str, float]]]) -> None:
-    """One line a combination: the mean over the seeds and, of several, their standard deviation; times 100."""
+    """One line a combination: the mean over the seeds and, of several, their standard deviation; shares times 100."""
     names = list(next(iter(rows.values()))[0])
-    print(f"{'targets, decode':<28}" + "".join(f"{name:>22}" for name in names))
+    print(f"{'targets, decode':<32}" + "".join(f"{name.replace('coco_train', 'COCO'):>18}" for name in names))
     for (encoding, decoding), runs in rows.items():
-        cells = [_cell([100 * run[name] for run in runs]) for name in names]
-        print(f"{f'{encoding}, {decoding}':<28}" + "".join(f"{cell:>22}" for cell in cells))
+        cells = [_cell([run[name] * (1 if name.endswith("error") else 100) for run in runs]) for name in names]
+        print(f"{f'{encoding}, {decoding}':<32}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def _cell(values: Sequence[float]) -> str:
