@@ -15,7 +15,7 @@ from pipeline.types import Detections, Image
 from train.assign import assign, detector_loss, generalized_iou_loss, pairwise_iou
 from train.datasets.pictures import Person, Picture
 from train.detector import BoxesAndScores, PersonDetectorNetwork, cells, decode_boxes
-from train.evaluate_detector import detection_curve, match
+from train.evaluate_detector import curve_of, detection_matches, match
 from train.export import detector_model
 
 
@@ -108,7 +108,7 @@ def test_the_curve_counts_over_pictures(tmp_path: Path) -> None:
         boxes = np.array([[0, 0, 20, 40], [30, 0, 50, 40], [50, 50, 70, 90]], np.float32)
         return Detections(boxes, np.array([0.9, 0.6, 0.4], np.float32))
 
-    curve = detection_curve(find, [picture])
+    curve = curve_of(detection_matches(find, [picture]))
     assert curve.at(0.5) == (0.5, 0.5)
     assert curve.at(0.95) == (0.0, 1.0)
     assert np.allclose(curve.recall_at(0.6), (1.0, 0.4))

@@ -18,7 +18,7 @@ from train.average_precision import Results, average_precision
 from train.datasets.pictures import Person, Picture
 from train.oks import hard_nms, oks, pose_scores, soft_nms
 from train.pckh import HeadTruth, pckh
-from train.truth import read_truth, truth_of
+from train.truth import Truth, read_truth, truth_of
 
 NMS = ("hard", "soft", "none")
 LIMB_JOINTS = slice(5, 17)
@@ -153,12 +153,16 @@ def _rows_of_pictures(predictions: Predictions) -> Iterator[IntArray]:
 
 def evaluate_pictures(estimator: PoseEstimator, pictures: Sequence[Picture]) -> dict[str, float]:
     """COCO's ten figures over the people of these pictures whose keypoints are annotated, from their true boxes."""
-    # Pictures of several data sets may have the same id.
-    pictures = labelled([replace(picture, image_id=number) for number, picture in enumerate(pictures)])
-    found = best_of(predict(estimator, pictures), estimator.skeleton)
-    figures = average_precision(truth_of(pictures), found, estimator.skeleton)
+    figures = average_precision(*estimates_of(estimator, pictures), estimator.skeleton)
     figures.pop("parts", None)
     return figures
+
+
+def estimates_of(estimator: PoseEstimator, pictures: Sequence[Picture]) -> tuple[Truth, Results]:
+    """Who is annotated with keypoints in these pictures, and what is estimated in their true boxes."""
+    # Pictures of several data sets may have the same id.
+    pictures = labelled([replace(picture, image_id=number) for number, picture in enumerate(pictures)])
+    return truth_of(pictures), best_of(predict(estimator, pictures), estimator.skeleton)
 
 
 def evaluate_mpii(predictions: Predictions, truth: HeadTruth) -> dict[str, float]:

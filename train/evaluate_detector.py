@@ -41,28 +41,40 @@ class DetectionCurve:
         return (float(self.recall[good[-1]]), float(self.scores[good[-1]])) if len(good) else (0.0, 1.0)
 
 
-def detection_curve(
+@dataclass(frozen=True)
+class Matches:
+    """A picture's detections that count, scores [D] and whether right, bool [D], and how many people are wanted."""
+
+    scores: FloatArray
+    right: Flags
+    wanted: int
+
+
+def detection_matches(
     find: Finder, pictures: Sequence[Picture], smallest_height: float = 0.0, iou: float = 0.5
-) -> DetectionCurve:
-    """The curve over people at least `smallest_height` px tall, matched at that IoU, best scores first.
+) -> list[Matches]:
+    """Each picture's detections against its people at least `smallest_height` px tall, matched at that IoU.
 
     Smaller people and regions to be ignored count neither as found nor as missed; a detection of which half lies on
     one is neither right nor wrong.
     """
-    scores: list[FloatArray] = [np.zeros(0)]
-    right: list[Flags] = [np.zeros(0, bool)]
-    wanted_people = 0
+    matches = []
     for picture in pictures:
         found = find(picture.read())
         wanted, others = _people_boxes(picture, smallest_height)
-        wanted_people += len(wanted)
         hits, counts = match(found, wanted, others, iou)
-        scores.append(found.scores[counts])
-        right.append(hits[counts])
-    order = np.argsort(-np.concatenate(scores), kind="stable")
-    hits_so_far = np.cumsum(np.concatenate(right)[order])
-    precision = hits_so_far / np.arange(1, len(hits_so_far) + 1)
-    return DetectionCurve(np.concatenate(scores)[order], hits_so_far / max(1, wanted_people), precision)
+        matches.append(Matches(found.scores[counts], hits[counts], len(wanted)))
+    return matches
+
+
+def curve_of(matches: Sequence[Matches]) -> DetectionCurve:
+    """The curve over all these pictures, best scores first."""
+    scores = np.concatenate([np.zeros(0), *(each.scores for each in matches)])
+    right = np.concatenate([np.zeros(0, bool), *(each.right for each in matches)])
+    order = np.argsort(-scores, kind="stable")
+    hits_so_far = np.cumsum(right[order])
+    wanted = max(1, sum(each.wanted for each in matches))
+    return DetectionCurve(scores[order], hits_so_far / wanted, hits_so_far / np.arange(1, len(order) + 1))
 
 
 def _people_boxes(picture: Picture, smallest_height: float) -> tuple[FloatArray, FloatArray]:

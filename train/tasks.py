@@ -23,7 +23,7 @@ from train.datasets.people import PeopleDataset
 from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.evaluate import evaluate_pictures, labelled, pose_figures
-from train.evaluate_detector import detection_curve
+from train.evaluate_detector import curve_of, detection_matches
 from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
 from train.initial_weights import starting_network
 from train.lite0 import load_imagenet
@@ -163,7 +163,7 @@ class DetectorTask:
         network.eval()
         assert isinstance(network, PersonDetectorNetwork)
         engine = DetectorEngine(network, detector_manifest(DETECTOR_SIDE, 0.02, "float32"))
-        curve = detection_curve(PersonDetector(engine), self.held_out)
+        curve = curve_of(detection_matches(PersonDetector(engine), self.held_out))
         recall, threshold = curve.recall_at(0.85)
         return {"AP .5": curve.average_precision, "recall": recall, "threshold": threshold}
 
