@@ -22,6 +22,7 @@ from train.datasets.data_file import DataSet
 from train.datasets.people import PeopleDataset
 from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
+from train.distillation import Teacher
 from train.evaluate import evaluate_pictures, labelled, pose_figures
 from train.evaluate_detector import curve_of, detection_matches
 from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
@@ -70,9 +71,11 @@ class PoseTask:
         unbiased: bool = True,
         init: Path | None = None,
         sports: Sequence[Picture] = (),
+        teacher: Teacher | None = None,
     ) -> None:
         """init: checkpoint to start from. sports: held-out Leeds Sports pictures, whose PCK is to be measured too.
 
+        teacher: also to learn from, on boxed people without keypoints as well.
         Raises ValueError for data of another skeleton, or without anybody to train or validate on.
         """
         if definition_of(model.skeleton) != definition_of(data.skeleton):
@@ -82,7 +85,7 @@ class PoseTask:
             )
         if not any(picture.people for picture in labelled(data.validation)):
             raise ValueError(f"nobody in the {len(data.validation)} validation pictures of {data.name} has keypoints")
-        self.model, self.recipe, self.unbiased = model, recipe, unbiased
+        self.model, self.recipe, self.unbiased, self.teacher = model, recipe, unbiased, teacher
         self.validation, self.sports = data.validation, sports
         self.network = starting_network(model, recipe, init)
         self.samples = Samples([(self._people(part), weight) for part, weight in data.train], recipe.batch, workers)
@@ -90,7 +93,13 @@ class PoseTask:
     def _people(self, pictures: Sequence[Picture]) -> PeopleDataset:
         model = self.model
         return PeopleDataset(
-            pictures, model.skeleton, model.input_size, model.sigma, self.recipe.augmentation, self.unbiased
+            pictures,
+            model.skeleton,
+            model.input_size,
+            model.sigma,
+            self.recipe.augmentation,
+            self.unbiased,
+            unlabelled=self.teacher is not None,
         )
 
     @property
@@ -99,12 +108,19 @@ class PoseTask:
         model = {f"model {name}": value for name, value in model_entry(self.model).items()}
         augmentation = {f"augmentation {name}": value for name, value in asdict(self.recipe.augmentation).items()}
         scale = {"loss scale": self.recipe.loss_scale, "frozen blocks": self.recipe.frozen_blocks}
-        return {**model, **augmentation, **scale, "unbiased": self.unbiased}
+        taught = {"teacher": str(self.teacher.source), "teacher's share": self.teacher.share} if self.teacher else {}
+        return {**model, **augmentation, **scale, **taught, "unbiased": self.unbiased}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """JointsMSE of (crops uint8 [N, h, w, 3], heatmaps [N, K, H, W], weights [N, K])."""
+        """JointsMSE of (crops uint8 [N, h, w, 3], heatmaps [N, K, H, W], weights [N, K]), and the teacher's share."""
         crops, heatmaps, weights = batch
-        return self.recipe.loss_scale * joints_mse(network(normalise(crops)).float(), heatmaps, weights)
+        images = normalise(crops)
+        predicted = network(images).float()
+        loss = joints_mse(predicted, heatmaps, weights)
+        if self.teacher is not None:
+            taught = joints_mse(predicted, self.teacher.heatmaps(images), torch.ones_like(weights))
+            loss = torch.lerp(loss, taught, self.teacher.share)
+        return self.recipe.loss_scale * loss
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """AP and AR of the validation people, and PCK of the sports people, from annotated boxes, with flip test."""

@@ -11,6 +11,7 @@ import torch
 from pipeline.skeletons import definition_of
 from train.datasets.coco_layout import split
 from train.datasets.data_file import DataSet, read_data_file
+from train.distillation import SHARE, read_teacher
 from train.distributed import joined
 from train.export import EDGE_NAME
 from train.loop import fit
@@ -29,6 +30,8 @@ def add_pose_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--init", type=Path, metavar="FILE", help="checkpoint to start from: ImageNet weights, or a pose network"
     )
+    command.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of a larger network to learn from")
+    command.add_argument("--teacher-share", type=float, default=SHARE, help=f"its part of the loss ({SHARE})")
     _add_options(command)
     command.set_defaults(run=train_pose)
 
@@ -61,7 +64,8 @@ def train_pose(options: argparse.Namespace) -> int:
         batch = _or(options.batch, recipe.batch)
         recipe = replace(recipe, schedule=_schedule(recipe.schedule, options), batch=batch)
         sports = split(options.data / "lspet", True) if options.data.is_dir() else ()
-        task = PoseTask(model, data, recipe, options.workers, init=options.init, sports=sports)
+        teacher = read_teacher(options.teacher, model, options.teacher_share) if options.teacher else None
+        task = PoseTask(model, data, recipe, options.workers, init=options.init, sports=sports, teacher=teacher)
         if processes.first:
             print(_announced(model, data, recipe, processes.count, options.init), flush=True)
         best = fit(task, recipe.schedule, options.out, device, processes)

@@ -31,6 +31,7 @@ class PeopleDataset(Dataset[Sample]):
 
     input_size: (width, height) px of the crops; the heatmaps' is a quarter. sigma: of the Gaussians, heatmap px.
     augmentation: None for the crops that the network sees in production. unbiased: DARK's encoding, else the rounded.
+    unlabelled: people of whom only a box is known as well, all weights 0, for a teacher to label.
     Raises ValueError when nobody in the pictures has keypoints.
     """
 
@@ -42,11 +43,12 @@ class PeopleDataset(Dataset[Sample]):
         sigma: float,
         augmentation: Augmentation | None,
         unbiased: bool = True,
+        unlabelled: bool = False,
     ) -> None:
-        self.people: list[tuple[Picture, Person]] = [
-            (picture, person) for picture in pictures for person in picture.people if person.joints is not None
-        ]
-        if not self.people:
+        everyone = [(picture, person) for picture in pictures for person in picture.people if not person.ignore]
+        labelled = [(picture, person) for picture, person in everyone if person.joints is not None]
+        self.people: list[tuple[Picture, Person]] = everyone if unlabelled else labelled
+        if not labelled:
             raise ValueError(f"nobody in the {len(pictures)} pictures has keypoints: there is nothing to train on")
         self.skeleton, self.input_size, self.sigma = skeleton, input_size, sigma
         self.augmentation, self.unbiased = augmentation, unbiased
@@ -56,8 +58,8 @@ class PeopleDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         picture, person = self.people[index]
-        assert person.joints is not None
-        rng, joints = torch_seeded_rng(), person.joints
+        rng = torch_seeded_rng()
+        joints = np.zeros((len(self.skeleton), 3), np.float32) if person.joints is None else person.joints
         centers, scales = boxes_to_center_scale(person.box[None], self.input_size)
         view, how = View(centers[0], scales[0]), self.augmentation
         if how is not None:

@@ -1,0 +1,93 @@
+"""A student learns from a teacher: its loss, people without keypoints, and checkpoints that cannot teach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny_tasks import TinyNetwork, drawn_data, quick, tiny_model
+from train.checkpoints import model_entry
+from train.datasets.data_file import DataSet
+from train.distillation import Teacher, read_teacher
+from train.loop import fit, normalise
+from train.tasks import PoseTask, joints_mse
+from train.zoo import zoo_model
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    torch.manual_seed(3)
+    return Teacher(TinyNetwork(17).eval(), 0.25, Path("teacher.pt"))
+
+
+def half_labelled(folder: Path) -> DataSet:
+    """Twelve people, of every second only a box, and one region to be ignored."""
+    data = drawn_data(folder)
+    pictures, weight = data.train[0]
+    boxed = [
+        replace(p, people=tuple(replace(each, joints=each.joints if n % 2 else None) for each in p.people))
+        for n, p in enumerate(pictures)
+    ]
+    boxed[0] = replace(boxed[0], people=tuple(replace(each, ignore=True) for each in boxed[0].people))
+    return replace(data, train=[(boxed, weight)])
+
+
+def test_the_loss_is_shared_between_labels_and_teacher(tmp_path: Path, teacher: Teacher) -> None:
+    task = PoseTask(tiny_model(), drawn_data(tmp_path), quick(loss_scale=1.0), teacher=teacher)
+    network = TinyNetwork(17).eval()
+    crops = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8)
+    heatmaps, weights = torch.rand(2, 17, 16, 12), torch.zeros(2, 17)
+    weights[0] = 1
+    with torch.no_grad():
+        found = network(normalise(crops))
+        labels = joints_mse(found, heatmaps, weights)
+        taught = (found - teacher.network(normalise(crops))).square().mean()
+        assert task.loss(network, (crops, heatmaps, weights)).item() == pytest.approx(
+            0.75 * labels.item() + 0.25 * taught.item(), rel=1e-5
+        )
+
+
+def test_people_without_keypoints_are_for_the_teacher(tmp_path: Path, teacher: Teacher) -> None:
+    data = half_labelled(tmp_path)
+    alone = PoseTask(tiny_model(), data, quick())
+    taught = PoseTask(tiny_model(), data, quick(), teacher=teacher)
+    ((few, _),), ((many, _),) = alone.samples.parts, taught.samples.parts
+    assert (len(few), len(many)) == (6, 11)
+    weights = np.stack([many[i][2] for i in range(len(many))])
+    assert sorted(weights.max(1).tolist()) == [0.0] * 5 + [1.0] * 6
+
+
+def test_the_student_comes_to_resemble_the_teacher(tmp_path: Path, teacher: Teacher) -> None:
+    recipe = quick(epochs=60, learning_rate=0.05, ema_decay=None, validate_every=60)
+    task = PoseTask(tiny_model(), half_labelled(tmp_path / "data"), recipe, teacher=replace(teacher, share=1.0))
+    ((people, _),) = task.samples.parts
+    images = normalise(torch.from_numpy(np.stack([people[i][0] for i in range(len(people))])))
+
+    def apart() -> float:
+        with torch.no_grad():
+            return float((task.network.eval()(images) - teacher.heatmaps(images)).square().mean())
+
+    before = apart()
+    fit(task, recipe.schedule, tmp_path / "run", torch.device("cpu"))
+    assert apart() < 0.3 * before
+
+
+def test_who_cannot_teach_is_refused(tmp_path: Path) -> None:
+    student = zoo_model("coco_res50_256x192")
+    other = zoo_model("edge_coco_256x192")
+    file = tmp_path / "best.pt"
+    for model, message in (
+        (replace(other, input_size=(96, 128)), "crops of 128x96 px"),
+        (other.for_data("mpii", zoo_model("mpii_hrnet_w32_256x256").skeleton), "skeleton 'mpii'"),
+    ):
+        torch.save({"network": model.build().state_dict(), "figures": {}, "model": model_entry(model)}, file)
+        with pytest.raises(ValueError, match=message):
+            read_teacher(file, student)
+    torch.save({"network": other.build().state_dict(), "figures": {}, "model": model_entry(other)}, file)
+    assert read_teacher(file, student).share == 0.5
+    with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
+        read_teacher(file, student, 0.0)
