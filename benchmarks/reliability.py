@@ -1,0 +1,105 @@
+"""What a keypoint's score is worth: how often keypoints of a score are right, on the held-out COCO people.
+
+    python benchmarks/reliability.py --data DATA [--pose FILE] [--flip-test] [--plot PNG]
+
+DATA holds coco_train/. A keypoint is right when its similarity to the label (COCO's OKS of that keypoint alone) is
+above one half. Annotated boxes; bins of as many keypoints each. `--plot` needs matplotlib (pip install -e ".[plot]").
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.pose import PoseEstimator
+from train.datasets.coco_layout import split
+from train.evaluate import labelled, predict
+from train.models import open_pose_model
+
+BINS = 8
+RIGHT = 0.5
+VISIBLE, HIDDEN = 2, 1
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Keypoints with a label, or without one: score [M], whether right [M] and the label's visibility [M] (0: none)."""
+
+    score: Array
+    right: Array
+    visibility: Array
+
+
+def scored_keypoints(estimator: PoseEstimator, data: Path) -> Scored:
+    """All keypoints of the held-out people."""
+    pictures = labelled(split(data / "coco_train", validation=True))
+    people = [person for picture in pictures for person in picture.people]
+    labels = np.stack([person.joints for person in people if person.joints is not None])
+    areas = np.array([person.area for person in people])
+    found = predict(estimator, pictures).keypoints
+    squares = ((found[..., :2] - labels[..., :2]) ** 2).sum(2)
+    similarity = np.exp(-squares / (2 * areas[:, None] * (2 * estimator.skeleton.oks_sigmas) ** 2))
+    right = (similarity > RIGHT) & (labels[..., 2] > 0)
+    return Scored(found[..., 2].ravel(), right.ravel(), labels[..., 2].ravel())
+
+
+def table(keypoints: Scored) -> list[tuple[float, float, float]]:
+    """(mean score, share of labelled keypoints that are right, share without a label) of each bin, by rising score."""
+    rows = []
+    for part in np.array_split(np.argsort(keypoints.score), BINS):
+        has_label = keypoints.visibility[part] > 0
+        right = float(keypoints.right[part][has_label].mean()) if has_label.any() else float("nan")
+        rows.append((float(keypoints.score[part].mean()), right, float(1 - has_label.mean())))
+    return rows
+
+
+def plot(rows: list[tuple[float, float, float]], title: str, file: Path) -> None:
+    """Share of right keypoints over score, with the line of a score that is a probability."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.add_subplot()
+    scores, right, absent = zip(*rows, strict=True)
+    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="a probability")
+    axes.plot(scores, right, marker="o", label="right, of those with a label")
+    axes.plot(scores, absent, marker="s", color="0.5", label="without a label (outside, or not to be seen)")
+    axes.set(xlabel="keypoint score", ylabel="share", xlim=(0, 1), ylim=(0, 1), title=title)
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    """Print the table and what the threshold of the file leaves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pose", default="models/edge_coco_256x192_int8.onnx")
+    parser.add_argument("--flip-test", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="PNG")
+    options = parser.parse_args()
+    engine = open_pose_model(options.pose, flip_test=options.flip_test)
+    keypoints = scored_keypoints(PoseEstimator(engine), options.data)
+    print(f"{'score':>8}{'right':>8}{'no label':>10}")
+    rows = table(keypoints)
+    for score, right, absent in rows:
+        print(f"{score:>8.2f}{right:>8.2f}{absent:>10.2f}")
+    for name, visibility in (("visible", VISIBLE), ("hidden", HIDDEN)):
+        some = keypoints.visibility == visibility
+        print(f"{name}: {some.sum()} keypoints, mean score {keypoints.score[some].mean():.2f}, "
+              f"right {keypoints.right[some].mean():.2f}")  # fmt: skip
+    threshold = engine.manifest.score_threshold
+    has_label = keypoints.visibility > 0
+    kept = has_label & (keypoints.score >= threshold)
+    share, right = kept.sum() / has_label.sum(), keypoints.right[kept].mean()
+    print(f"from the file's threshold {threshold:g} on: {share:.0%} of those with a label, {right:.0%} of them right")
+    if options.plot:
+        plot(rows, engine.manifest.name, options.plot)
+
+
+if __name__ == "__main__":
+    main()
