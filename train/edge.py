@@ -1,10 +1,10 @@
-"""The edge pose network: EfficientNet-Lite0 under a light top-down head, heatmaps at a quarter of the input."""
+"""The edge pose networks: EfficientNet-Lite under a light top-down head, heatmaps at a quarter of the input."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from train.lite0 import Lite0Trunk
+from train.lite import LiteTrunk
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
@@ -21,10 +21,11 @@ class EdgePose(nn.Module):
     a 3x3 convolution after each sum. Only convolutions, ReLU, additions and nearest-neighbour upsampling.
     """
 
-    def __init__(self, keypoints: int = 17, widths: tuple[int, int, int] = (128, 96, 32)) -> None:
+    def __init__(self, keypoints: int = 17, widths: tuple[int, int, int] = (128, 96, 32), lite: int = 0) -> None:
+        """lite: which EfficientNet-Lite the trunk is."""
         super().__init__()
-        self.trunk = Lite0Trunk()
-        stride4, stride8, stride16, stride32 = Lite0Trunk.channels
+        self.trunk = LiteTrunk(lite)
+        stride4, stride8, stride16, stride32 = self.trunk.channels
         wide, middle, narrow = widths
         self.lateral32 = nn.Conv2d(stride32, wide, 1)
         self.lateral16 = nn.Conv2d(stride16, wide, 1)

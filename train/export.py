@@ -16,7 +16,7 @@ from engines.precision import store_float16
 from pipeline.skeletons import definition_of, skeleton_from
 from train.dark import DarkDecode
 from train.detector import BoxesAndScores, PersonDetectorNetwork
-from train.lite0 import same_padding
+from train.lite import same_padding
 from train.zoo import ZooModel
 
 OPSET = 17

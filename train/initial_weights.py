@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from train.checkpoints import BATCHES_SEEN, CheckpointError, fold_like, read_checkpoint
-from train.lite0 import Lite0Trunk, load_imagenet
+from train.lite import LiteTrunk, load_imagenet
 from train.recipes import Recipe
 from train.zoo import ZooModel
 
@@ -31,9 +31,9 @@ def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) 
     trunk = getattr(network, "trunk", None)
     if init is not None:
         load_initial(network, init)
-    elif isinstance(trunk, Lite0Trunk):
+    elif isinstance(trunk, LiteTrunk):
         load_imagenet(trunk)
-    if isinstance(trunk, Lite0Trunk) and recipe.frozen_blocks and not trunk.frozen_blocks:
+    if isinstance(trunk, LiteTrunk) and recipe.frozen_blocks and not trunk.frozen_blocks:
         trunk.freeze(recipe.frozen_blocks)
     return network
 

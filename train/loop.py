@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from train.checkpoints import model_entry
 from train.distributed import ALONE, Processes
-from train.lite0 import IMAGENET_MEAN, IMAGENET_STD
+from train.lite import IMAGENET_MEAN, IMAGENET_STD
 from train.runlog import RunLog
 from train.schedule import Schedule
 from train.training import Task, Training

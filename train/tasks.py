@@ -27,7 +27,7 @@ from train.evaluate import evaluate_pictures, labelled, pose_figures
 from train.evaluate_detector import curve_of, detection_matches
 from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
 from train.initial_weights import starting_network
-from train.lite0 import load_imagenet
+from train.lite import load_imagenet
 from train.loop import normalise
 from train.prediction_sheet import prediction_sheet
 from train.recipes import DETECTOR_FROZEN_BLOCKS, Recipe

