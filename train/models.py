@@ -35,7 +35,7 @@ def load_pose_model(model: str | None, weights: Path | None) -> TrainedModel:
     """
     row = zoo_model(model) if model is not None else None
     if weights is None:
-        raise ValueError(f"{model} has no weights of its own: give a checkpoint file for it")
+        raise ValueError(f"{model} has no weights of its own: give a checkpoint file for it (--weights FILE)")
     checkpoint = read_checkpoint(weights)
     row = row or checkpoint.info.model
     if row is None:
