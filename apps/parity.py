@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.command_line import MODELS, tell
+from apps.command_line import MODELS, tell_mistake
 from engines.engine import Engine
 from pipeline.affine import crop_people
 from pipeline.pose import PoseEstimator
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except (OSError, ValueError) as error:
-        tell(f"error: {' '.join(str(error).split())}")
+        tell_mistake(error)
         return 1
 
 

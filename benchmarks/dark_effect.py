@@ -30,7 +30,7 @@ from train.checkpoints import load_checkpoint
 from train.dark import decode, decode_quarter_offset, encode
 from train.datasets.coco_layout import split
 from train.datasets.pictures import Person, Picture
-from train.evaluate import Predictions, best_of, labelled, pck, predict
+from train.evaluate import Predictions, best_of, labelled, numbered, pck, predict
 from train.export import KEYPOINT_THRESHOLD, pose_manifest
 from train.loop import fit
 from train.recipes import EDGE
@@ -83,10 +83,8 @@ def measured(engine_of: Callable[[Decode], DecodedBy], held_out: HeldOut) -> dic
 
 def figures(found: dict[str, Predictions], held_out: HeldOut) -> dict[str, float]:
     """AP of the COCO people, PCK at strict thresholds (in torso lengths) and median error of both data sets' people."""
-    coco = [replace(picture, image_id=number) for number, picture in enumerate(held_out["coco_train"])]
-    numbers = np.concatenate([[p.image_id] * len(p.people) for p in coco]).astype(np.int64)
-    results = best_of(replace(found["coco_train"], image_ids=numbers), MODEL.skeleton)
-    precision = average_precision(truth_of(coco), results, MODEL.skeleton)
+    results = best_of(found["coco_train"], MODEL.skeleton)
+    precision = average_precision(truth_of(held_out["coco_train"]), results, MODEL.skeleton)
     row = {name: precision[name] for name in ("AP", "AP .75")}
     for data, predictions in found.items():
         people = [person for picture in held_out[data] for person in picture.people]
@@ -163,7 +161,7 @@ def main() -> None:
         for encoding in options.encodings:
             out = options.out / f"{encoding}{seed}"
             train(options.data, out, encoding, seed, options.epochs, options.init, options.device)
-    held_out = {name: labelled(split(options.data / name, True)) for name in ("coco_train", "lspet")}
+    held_out = {name: labelled(numbered(split(options.data / name, True))) for name in ("coco_train", "lspet")}
     rows: dict[tuple[str, str], list[dict[str, float]]] = {}
     for encoding in ENCODINGS:
         for seed in options.seeds:

@@ -12,7 +12,8 @@ import torch
 from onnx import NodeProto, TensorProto, numpy_helper
 from onnx.utils import Extractor
 
-from engines.manifest import METADATA_KEY, Manifest
+from engines.compose import with_manifest
+from engines.manifest import Manifest
 from pipeline.types import Image
 from train.loop import normalise
 
@@ -29,13 +30,9 @@ def quantize(model: onnx.ModelProto, manifest: Manifest, crops: Iterable[Image])
     images = [{"image": normalise(torch.from_numpy(crop)).numpy()} for crop in crops]
     ignored = nncf.IgnoredScope(names=sorted(_behind_the_convolutions(network)), validate=False)
     quantized = nncf.quantize(network, nncf.Dataset(images), subset_size=len(images), ignored_scope=ignored)
-    result = _replaced(model, network, quantized)
-    for entry in result.metadata_props:
-        if entry.key == METADATA_KEY:
-            versions = {**manifest.versions, "nncf": nncf.__version__}
-            entry.value = replace(manifest, precision="int8", versions=versions).to_json()
-    onnx.checker.check_model(result, full_check=True)
-    return result
+    versions = {**manifest.versions, "nncf": nncf.__version__}
+    made = replace(manifest, precision="int8", versions=versions)
+    return with_manifest(_replaced(model, network, quantized), made)
 
 
 def _network_of(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:

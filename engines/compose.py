@@ -103,7 +103,7 @@ def add_flip_test(model: onnx.ModelProto, manifest: Manifest, flip_order: Sequen
     _insert(result, "whole_heatmaps", FLIP_AFTER)
     result.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     flipped = replace(manifest, flip_test=True, largest_batch=max(1, manifest.largest_batch // 2))
-    return _with_manifest(result, flipped)
+    return with_manifest(result, flipped)
 
 
 def compose_detector(network: onnx.ModelProto, manifest: Manifest, top_k: int = 200) -> onnx.ModelProto:
@@ -255,10 +255,10 @@ def _finished(
     model.graph.name = manifest.name
     model.graph.doc_string = f"{manifest.task} network {manifest.name}"
     model.producer_name, model.producer_version = "darkstream", ""
-    return _with_manifest(model, replace(manifest, network_sha256=weights_sha256(network)))
+    return with_manifest(model, replace(manifest, network_sha256=weights_sha256(network)))
 
 
-def _with_manifest(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     """The model, checked, with this manifest in place of any other."""
     kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
     helper.set_model_props(model, {**kept, METADATA_KEY: manifest.to_json()})

@@ -156,6 +156,7 @@ def test_the_command_climbs_and_writes_the_rungs(
         (["--model", "nothing"], "nothing"),
         (["--model", "coco_res50_256x192"], "weights"),
         (["--model", "missing.onnx"], "no such network file"),
+        (["--model", "best.pt", "--weights", "other.pt"], "is a checkpoint itself"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -21,6 +21,7 @@ from train.pckh import HeadTruth, pckh
 from train.truth import Truth, read_truth, truth_of
 
 NMS = ("hard", "soft", "none")
+FIGURES = ("AP", "AP .5", "AP .75", "AR")  # of COCO's ten, those that a training is followed by
 LIMB_JOINTS = slice(5, 17)
 LEFT_SHOULDER, RIGHT_HIP = 5, 12
 
@@ -160,9 +161,13 @@ def evaluate_pictures(estimator: PoseEstimator, pictures: Sequence[Picture]) -> 
 
 def estimates_of(estimator: PoseEstimator, pictures: Sequence[Picture]) -> tuple[Truth, Results]:
     """Who is annotated with keypoints in these pictures, and what is estimated in their true boxes."""
-    # Pictures of several data sets may have the same id.
-    pictures = labelled([replace(picture, image_id=number) for number, picture in enumerate(pictures)])
+    pictures = labelled(numbered(pictures))
     return truth_of(pictures), best_of(predict(estimator, pictures), estimator.skeleton)
+
+
+def numbered(pictures: Sequence[Picture]) -> list[Picture]:
+    """The pictures with their places for ids: those of several data sets may have the same."""
+    return [replace(picture, image_id=number) for number, picture in enumerate(pictures)]
 
 
 def evaluate_mpii(predictions: Predictions, truth: HeadTruth) -> dict[str, float]:
@@ -192,8 +197,11 @@ def pck(people: Sequence[Person], keypoints: FloatArray, threshold: float = 0.2)
 def pose_figures(estimator: PoseEstimator, held_out: Mapping[str, Sequence[Picture]]) -> dict[str, float]:
     """AP of the COCO people and PCK of the Leeds people among the held-out pictures, from ground-truth boxes."""
     figures = evaluate_pictures(estimator, held_out["coco_train"])
-    leeds = labelled(held_out["lspet"])
-    people = [person for picture in leeds for person in picture.people]
-    return {name: figures[name] for name in ("AP", "AP .5", "AP .75", "AR")} | {
-        "PCK@0.2": pck(people, predict(estimator, leeds).keypoints)
-    }
+    return {name: figures[name] for name in FIGURES} | {"PCK@0.2": sports_pck(estimator, held_out["lspet"])}
+
+
+def sports_pck(estimator: PoseEstimator, pictures: Sequence[Picture]) -> float:
+    """PCK of the people of these pictures, from ground-truth boxes."""
+    pictures = labelled(pictures)
+    people = [person for picture in pictures for person in picture.people]
+    return pck(people, predict(estimator, pictures).keypoints)

@@ -14,6 +14,8 @@ from train.datasets.pictures import Picture
 
 Finder = Callable[[Image], Detections]
 Flags = npt.NDArray[np.bool_]
+LOWEST_SCORE = 0.02  # of the detections that a curve is made of
+PRECISION = 0.85  # at which recalls are compared
 
 
 @dataclass(frozen=True)

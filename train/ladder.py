@@ -15,10 +15,10 @@ from engines.precision import store_float16
 from pipeline.skeletons import skeleton_from
 from pipeline.types import Skeleton
 from train.export import KEYPOINT_THRESHOLD, export_pose_network, pose_manifest, pose_model
-from train.models import TrainedModel, load_pose_model, open_pose_model
+from train.models import TrainedModel, open_pose_model, trained_model
 from train.parity import BFLOAT16, FLOAT16, FLOAT32, INT8, Limits, Rung, file_rung, torch_rung
 from train.torch_engine import PoseEngine
-from train.zoo import read_zoo
+from train.zoo import zoo
 
 # (rung, limits, runtime, precision) of a file in float32.
 RUNTIME_RUNGS = (
@@ -52,15 +52,15 @@ def ladder_of(
     files: more files of the same network. Those in the folder `shipped` that hold the same weights are added.
     folder: for temporary files. flip_test: in what the figure is measured with. Raises ValueError for what is unusable.
     """
-    if Path(model).suffix == ".onnx" and model not in read_zoo():
+    if Path(model).suffix == ".onnx" and model not in zoo():
         return _ladder_of_file(Path(model), weights, files, folder, flip_test)
-    trained = load_pose_model(model, weights) if model in read_zoo() else load_pose_model(None, Path(model))
+    trained = trained_model(model, weights)
     found = [file for file in _files_of(trained, shipped) if file not in files]
     top = torch_rung(*(_torch_engine(trained, flip) for flip in (False, flip_test)))
     exported = pose_model(trained.network, trained.model, precision="float32")
     rungs = [top, *_runtime_rungs(exported, folder, flip_test)]
     rungs += [_stored_rung(file, folder, flip_test) for file in (*found, *files)]
-    row = trained.model.name if trained.model.name in read_zoo() else None
+    row = trained.model.name if trained.model.name in zoo() else None
     return Ladder(rungs, trained.model.input_size, trained.model.skeleton, row)
 
 
@@ -73,7 +73,7 @@ def _ladder_of_file(file: Path, weights: Path | None, files: Sequence[Path], fol
     _without_flip_test(file, manifest)
     rungs = [*_runtime_rungs(onnx.load(file), folder, flip_test)]
     rungs += [_stored_rung(other, folder, flip_test) for other in files]
-    row = manifest.name if manifest.name in read_zoo() else None
+    row = manifest.name if manifest.name in zoo() else None
     return Ladder(rungs, manifest.input_size, skeleton_from(manifest.skeleton), row)
 
 

@@ -16,7 +16,7 @@ from pipeline.types import FloatArray, Image
 from train.loop import normalise
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-# Of the composed file: what belongs to the network, and the tensor that it ends in.
+# Of the names in a composed file that belong to the network.
 NETWORK_PREFIX = "network/"
 
 Layers = Mapping[str, FloatArray]

@@ -13,7 +13,7 @@ from engines.engine import RUNTIMES, Engine, open_engine, read_manifest
 from train.checkpoints import CheckpointInfo, read_checkpoint
 from train.export import KEYPOINT_THRESHOLD, pose_manifest, pose_model, with_flip_test
 from train.torch_engine import PoseEngine
-from train.zoo import ZooModel, read_zoo, zoo_model
+from train.zoo import ZooModel, zoo, zoo_model
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".tar", ".ckpt", ".bin")
 POSE_RUNTIMES = (*RUNTIMES, "torch")
@@ -45,6 +45,18 @@ def load_pose_model(model: str | None, weights: Path | None) -> TrainedModel:
     return TrainedModel(row, network, checkpoint.info)
 
 
+def trained_model(model: str | Path, weights: Path | None, expect: str | None = None) -> TrainedModel:
+    """What `model` names: one of the zoo with `weights`, or a checkpoint, which is `expect` if it does not say itself.
+
+    Raises ValueError as load_pose_model does, and for a checkpoint with weights beside it.
+    """
+    if str(model) in zoo():
+        return load_pose_model(str(model), weights)
+    if weights is not None:
+        raise ValueError(f"{model} is a checkpoint itself: leave out {weights}, or give a name of the zoo")
+    return load_pose_model(expect, Path(model))
+
+
 def open_pose_model(
     model: str | Path,
     weights: Path | None = None,
@@ -60,12 +72,9 @@ def open_pose_model(
     """
     if runtime not in POSE_RUNTIMES:
         raise ValueError(f"runtime should be one of {', '.join(POSE_RUNTIMES)}, got {runtime!r}")
-    in_zoo = str(model) in read_zoo()
-    if not in_zoo and Path(model).suffix not in CHECKPOINT_SUFFIXES:
+    if str(model) not in zoo() and Path(model).suffix not in CHECKPOINT_SUFFIXES:
         return _open_file(Path(model), weights, runtime, precision, flip_test)
-    if not in_zoo and weights is not None:
-        raise ValueError(f"{model} is a checkpoint itself: leave out {weights}, or give a name of the zoo")
-    trained = load_pose_model(str(model), weights) if in_zoo else load_pose_model(expect, Path(model))
+    trained = trained_model(model, weights, expect)
     if runtime in ("auto", "torch"):
         if precision not in ("auto", "float32"):
             raise ValueError(f"PyTorch runs in float32: choose another runtime for {precision}")
@@ -78,9 +87,7 @@ def open_pose_model(
 def _open_file(file: Path, weights: Path | None, runtime: str, precision: str, flip_test: bool) -> Engine:
     """The engine of a network file, with the flip test added if it is asked for and missing."""
     if not file.exists():
-        raise ValueError(
-            f"no model {str(file)!r}: expected a file (.onnx, .pt, .pth) or one of {', '.join(read_zoo())}"
-        )
+        raise ValueError(f"no model {str(file)!r}: expected a file (.onnx, .pt, .pth) or one of {', '.join(zoo())}")
     if weights is not None:
         raise ValueError(f"{file} holds its weights: leave out {weights}, or give a name of the zoo")
     if runtime == "torch":

@@ -23,8 +23,8 @@ from train.datasets.people import PeopleDataset
 from train.datasets.pictures import Picture
 from train.detector import PersonDetectorNetwork, cells, decode_boxes
 from train.distillation import Teacher
-from train.evaluate import evaluate_pictures, labelled, pose_figures
-from train.evaluate_detector import curve_of, detection_matches
+from train.evaluate import FIGURES, evaluate_pictures, labelled, pose_figures
+from train.evaluate_detector import LOWEST_SCORE, PRECISION, curve_of, detection_matches
 from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
 from train.initial_weights import starting_network
 from train.lite import load_imagenet
@@ -38,7 +38,6 @@ from train.zoo import ZooModel
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
-FIGURES = ("AP", "AP .5", "AP .75", "AR")
 
 
 def folder_data(folder: Path) -> DataSet:
@@ -178,9 +177,9 @@ class DetectorTask:
         """AP at IoU 0.5 and recall at 85 % precision on held-out COCO pictures, through the production detector."""
         network.eval()
         assert isinstance(network, PersonDetectorNetwork)
-        engine = DetectorEngine(network, detector_manifest(DETECTOR_SIDE, 0.02, "float32"))
+        engine = DetectorEngine(network, detector_manifest(DETECTOR_SIDE, LOWEST_SCORE, "float32"))
         curve = curve_of(detection_matches(PersonDetector(engine), self.held_out))
-        recall, threshold = curve.recall_at(0.85)
+        recall, threshold = curve.recall_at(PRECISION)
         return {"AP .5": curve.average_precision, "recall": recall, "threshold": threshold}
 
     def picture(self, network: nn.Module) -> None:

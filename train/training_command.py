@@ -18,7 +18,7 @@ from train.loop import fit
 from train.recipes import DETECTOR_BATCH, DETECTOR_SCHEDULE, Recipe, recipe_of
 from train.schedule import Schedule
 from train.tasks import DetectorTask, PoseTask, folder_data
-from train.zoo import ZooModel, read_zoo, zoo_model
+from train.zoo import ZooModel, zoo, zoo_model
 
 
 def add_pose_options(command: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def model_for(row: ZooModel, data: DataSet) -> ZooModel:
     if definition == definition_of(row.skeleton):
         return row
     if isinstance(definition, str):
-        fitting = [name for name, model in read_zoo().items() if definition_of(model.skeleton) == definition]
+        fitting = [name for name, model in zoo().items() if definition_of(model.skeleton) == definition]
         raise ValueError(
             f"{row.name} has the {len(row.skeleton)} keypoints of skeleton {row.skeleton.name!r}, the data {data.name} "
             f"the {len(data.skeleton)} of {definition!r}: give such data, or one of {', '.join(fitting)}"

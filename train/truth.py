@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.types import FloatArray, IntArray, Skeleton
-from train.datasets.coco_layout import WHOLEBODY_PARTS
+from train.datasets.coco_layout import keypoint_numbers
 from train.datasets.files import read_json
 from train.datasets.pictures import Picture
 
@@ -81,8 +81,7 @@ def truth_of(pictures: Sequence[Picture]) -> Truth:
 
 def _keypoints(row: dict[str, Any], path: Path, skeleton: Skeleton) -> FloatArray:
     """Float64 [K, 3] of an annotation."""
-    parts = WHOLEBODY_PARTS if skeleton.name == WHOLE_BODY else ()
-    flat = [value for key in ("keypoints", *parts) for value in row.get(key, [])]
+    flat = keypoint_numbers(row, skeleton)
     if len(flat) != 3 * len(skeleton):
         raise ValueError(
             f"{path}: annotation {row.get('id')} has {len(flat) / 3:g} keypoints, "

@@ -95,15 +95,16 @@ def _only(valid: set[str], given: Mapping[str, Any], where: str) -> None:
 
 
 @cache
-def _zoo() -> dict[str, ZooModel]:
+def zoo() -> dict[str, ZooModel]:
+    """All rows of our own file by name, read once."""
     return read_zoo()
 
 
 def zoo_model(name: str) -> ZooModel:
     """The row of that name. Raises ValueError that lists the valid names."""
-    if name not in _zoo():
-        raise ValueError(f"no model {name!r} in the zoo; valid are {', '.join(_zoo())}")
-    return _zoo()[name]
+    if name not in zoo():
+        raise ValueError(f"no model {name!r} in the zoo; valid are {', '.join(zoo())}")
+    return zoo()[name]
 
 
 def build_network(name: str) -> nn.Module:
@@ -125,7 +126,7 @@ def cost(model: ZooModel) -> tuple[float, float]:
 def main() -> None:
     """Print the table: input, parameters, GFLOPs, reported figures."""
     print(f"{'name':<32}{'input':>9}{'params':>10}{'GFLOPs':>8}  reported")
-    for model in _zoo().values():
+    for model in zoo().values():
         millions, gflops = cost(model)
         size = f"{model.input_size[1]}x{model.input_size[0]}"
         figures = ", ".join(f"{column} {value:.3f}" for column, value in model.reported.items()) or "-"

@@ -72,7 +72,7 @@ def _wrong_keypoints(content: Any, skeleton: Skeleton) -> str | None:
         if names != list(skeleton.keypoint_names) and sorted(names) == sorted(skeleton.keypoint_names):
             order = ", ".join(names)
             return f"has the keypoints of skeleton {skeleton.name!r} in another order: give keypoint_names as {order}"
-    counts = {len(numbers) / 3: row for row in content["annotations"] if (numbers := _keypoints(row, skeleton))}
+    counts = {len(numbers) / 3: row for row in content["annotations"] if (numbers := keypoint_numbers(row, skeleton))}
     if content["annotations"] and not counts:
         return "has no keypoints in its annotations: expected a file of keypoints, not of boxes only"
     for count, row in counts.items():
@@ -85,7 +85,7 @@ def _wrong_keypoints(content: Any, skeleton: Skeleton) -> str | None:
     return None
 
 
-def _keypoints(row: dict[str, Any], skeleton: Skeleton) -> list[float]:
+def keypoint_numbers(row: dict[str, Any], skeleton: Skeleton) -> list[float]:
     """The numbers x, y, v of an annotation, those of COCO-WholeBody's parts joined for a skeleton that has them all."""
     body: list[float] = row.get("keypoints", [])
     if len(body) < 3 * len(skeleton) and all(part in row for part in WHOLEBODY_PARTS):
@@ -118,7 +118,7 @@ def _people(rows: list[dict[str, Any]], width: int, height: int, skeleton: Skele
 
 def _joints(row: dict[str, Any], skeleton: Skeleton) -> FloatArray | None:
     """Float32 [K, 3], or None where the reference sees no keypoints: those of the body decide."""
-    body, numbers = row.get("keypoints", []), _keypoints(row, skeleton)
+    body, numbers = row.get("keypoints", []), keypoint_numbers(row, skeleton)
     if max(body, default=0) == 0:
         return None
     joints = np.array(numbers, np.float32).reshape(-1, 3)
