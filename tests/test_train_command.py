@@ -122,6 +122,25 @@ def test_mistakes_are_one_line(horses: Path, data: Path, capsys: pytest.CaptureF
         main(["pose"])
 
 
+def test_more_folders_are_trained_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = make_folder(tmp_path / "more")
+    for command in ("pose", "detector"):
+        arguments = [command, "--data", str(data), "--batch", "2", *QUICK, "--more"]
+        assert main([*arguments, f"{more}=4", "--out", str(tmp_path / command)]) == 0
+        init = ["--init", str(tmp_path / command / "best.pt")]
+        assert main([*arguments, str(more), *init, "--out", str(tmp_path / f"{command} on")]) == 0
+        assert main([*arguments, str(tmp_path), "--out", str(tmp_path / "none")]) == 1
+        assert "no annotations at" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*arguments, f"{more}=-1", "--out", str(tmp_path / "none")])
+        assert "expected FOLDER or FOLDER=WEIGHT, a number above 0" in capsys.readouterr().err
+
+
+def test_more_folders_beside_a_data_file_are_a_mistake(horses: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pose", "--data", str(horses), "--more", "there", "--out", str(horses.parent / "run"), *QUICK]) == 1
+    assert "--more goes with a folder of data: add there under train:" in capsys.readouterr().err
+
+
 def test_exporting_nothing_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--out", str(tmp_path)]) == 1
     assert "nothing to export" in capsys.readouterr().err

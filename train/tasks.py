@@ -15,8 +15,8 @@ from pipeline.pose import PoseEstimator
 from pipeline.skeletons import COCO, definition_of
 from pipeline.types import Image
 from train.assign import detector_loss
-from train.checkpoints import model_entry
-from train.datasets.coco_layout import split
+from train.checkpoints import load_checkpoint, model_entry
+from train.datasets.coco_layout import load_pictures, split
 from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.data_file import DataSet
 from train.datasets.people import PeopleDataset
@@ -38,11 +38,16 @@ from train.zoo import ZooModel
 DETECTOR_TRAINING_SIDE = 352
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
+DETECTOR_WEIGHTS = {"coco_train": COCO_WEIGHT, "lspet": 0.5}
 
 
-def folder_data(folder: Path) -> DataSet:
-    """The data of a folder with coco_train/ and lspet/, COCO's keypoints; the held-out COCO pictures validate."""
+def folder_data(folder: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSet:
+    """The data of a folder with coco_train/ and lspet/, COCO's keypoints; the held-out COCO pictures validate.
+
+    more: other folders with person_keypoints.json and images/, all of them for training, and their people's weights.
+    """
     train = [(split(folder / "coco_train", False), COCO_WEIGHT), (split(folder / "lspet", False), 1.0)]
+    train += [(load_pictures(part), weight) for part, weight in more]
     held_out = split(folder / "coco_train", True)
     annotations = folder / "coco_train" / "person_keypoints.json"
     return DataSet("coco", COCO, train, held_out, held_out, annotations)
@@ -138,26 +143,43 @@ class PoseTask:
         return PoseEngine(network, manifest, self.model.kernel)
 
 
+def _starting_detector(seed: int, init: Path | None) -> PersonDetectorNetwork:
+    """The detector as its training begins: the weights of `init`, else ImageNet's in the trunk, which starts frozen."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PersonDetectorNetwork()
+    if init is None:
+        load_imagenet(network.trunk)
+    network.trunk.freeze(DETECTOR_FROZEN_BLOCKS)
+    if init is not None:
+        load_checkpoint(network, init)
+    return network
+
+
 class DetectorTask:
-    """The person detector on pictures whose people are all boxed, alone and in mosaics."""
+    """The person detector on pictures, alone and in mosaics."""
 
     metric = "AP .5"
     model = None
 
-    def __init__(self, data: Path, batch: int, workers: int, seed: int = 0) -> None:
-        """data: folder with coco_train/ and lspet/."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = PersonDetectorNetwork()
-        load_imagenet(network.trunk)
-        network.trunk.freeze(DETECTOR_FROZEN_BLOCKS)
-        self.network: nn.Module = network
-        weights = {"coco_train": COCO_WEIGHT, "lspet": 0.5}
-        parts = [
-            (CrowdDataset(split(data / name, False, lambda picture: picture.all_boxed), DETECTOR_TRAINING_SIDE), weight)
-            for name, weight in weights.items()
-        ]
-        self.samples = Samples(parts, batch, workers, collate)
+    def __init__(
+        self,
+        data: Path,
+        batch: int,
+        workers: int,
+        seed: int = 0,
+        init: Path | None = None,
+        more: Sequence[tuple[Path, float]] = (),
+    ) -> None:
+        """data: folder with coco_train/ and lspet/. init: checkpoint of a detector to start from.
+
+        more: other folders with person_keypoints.json and images/, all of them for training, and their weights.
+        """
+        self.network: nn.Module = _starting_detector(seed, init)
+        parts = [(split(data / name, validation=False), weight) for name, weight in DETECTOR_WEIGHTS.items()]
+        parts += [(load_pictures(folder), weight) for folder, weight in more]
+        crowds = [(CrowdDataset(pictures, DETECTOR_TRAINING_SIDE), weight) for pictures, weight in parts]
+        self.samples = Samples(crowds, batch, workers, collate)
         self.held_out = split(data / "coco_train", True, lambda picture: picture.all_boxed)
         self.centres, self.strides = cells(DETECTOR_TRAINING_SIDE, DETECTOR_TRAINING_SIDE)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from pipeline.skeletons import definition_of
+from train.allocator import keep_freed_memory
 from train.datasets.coco_layout import split
 from train.datasets.data_file import DataSet, read_data_file
 from train.distillation import SHARE, read_teacher
@@ -27,9 +30,6 @@ def add_pose_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data", type=Path, required=True, help="folder with coco_train/ and lspet/, or the YAML file of a data set"
     )
-    command.add_argument(
-        "--init", type=Path, metavar="FILE", help="checkpoint to start from: ImageNet weights, or a pose network"
-    )
     command.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of a larger network to learn from")
     command.add_argument("--teacher-share", type=float, default=SHARE, help=f"its part of the loss ({SHARE})")
     _add_options(command)
@@ -44,6 +44,17 @@ def add_detector_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--init", type=Path, metavar="FILE", help="checkpoint to start from: ImageNet weights, or one of such a network"
+    )
+    command.add_argument(
+        "--more",
+        type=more_data,
+        action="append",
+        default=[],
+        metavar="FOLDER[=WEIGHT]",
+        help="another folder with person_keypoints.json and images/, and how often its people are drawn (1)",
+    )
     command.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs; a run resumes there")
     command.add_argument("--epochs", type=int)
     command.add_argument("--batch", type=int, help="samples that a process takes at a time")
@@ -57,8 +68,9 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def train_pose(options: argparse.Namespace) -> int:
     """Train a pose network. Raises ValueError or OSError for a user's mistake."""
+    keep_freed_memory()
     with joined(options.device) as (processes, device):
-        data = read_data(options.data)
+        data = read_data(options.data, options.more)
         model = model_for(zoo_model(options.model), data)
         recipe = recipe_of(model)
         batch = _or(options.batch, recipe.batch)
@@ -76,18 +88,36 @@ def train_pose(options: argparse.Namespace) -> int:
 
 def train_detector(options: argparse.Namespace) -> int:
     """Train the person detector. Raises ValueError or OSError for a user's mistake."""
+    keep_freed_memory()
     with joined(options.device) as (processes, device):
         schedule = _schedule(DETECTOR_SCHEDULE, options)
-        task = DetectorTask(options.data, _or(options.batch, DETECTOR_BATCH), options.workers, schedule.seed)
+        batch = _or(options.batch, DETECTOR_BATCH)
+        task = DetectorTask(options.data, batch, options.workers, schedule.seed, options.init, options.more)
         best = fit(task, schedule, options.out, device, processes)
         if processes.first:
             print(f"best checkpoint: {best}")
     return 0
 
 
-def read_data(path: Path) -> DataSet:
-    """The data set of a folder with coco_train/ and lspet/, or of a YAML file."""
-    return folder_data(path) if path.is_dir() else read_data_file(path)
+def more_data(value: str) -> tuple[Path, float]:
+    """FOLDER or FOLDER=WEIGHT as its two parts. Raises argparse.ArgumentTypeError for a weight that is none."""
+    folder, _, weight = value.partition("=")
+    try:
+        number = float(weight or 1)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected FOLDER or FOLDER=WEIGHT, a number above 0, got {value!r}")
+    return Path(folder), number
+
+
+def read_data(path: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSet:
+    """The data set of a folder with coco_train/ and lspet/ and of `more` like them with weights, or of a YAML file."""
+    if path.is_dir():
+        return folder_data(path, more)
+    if more:
+        raise ValueError(f"--more goes with a folder of data: add {more[0][0]} under train: in {path} instead")
+    return read_data_file(path)
 
 
 def model_for(row: ZooModel, data: DataSet) -> ZooModel:
