@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -30,7 +31,7 @@ from train.dark import decode
 from train.datasets import coco_layout
 from train.datasets.annotations import load_annotations
 from train.datasets.coco_layout import load_pictures, split
-from train.datasets.crowds import CrowdDataset, clip_boxes, collate
+from train.datasets.crowds import CrowdDataset, boxes_with_ignore, clip_boxes, collate
 from train.datasets.people import PeopleDataset
 
 
@@ -235,6 +236,13 @@ def test_mosaics_have_their_boxes_on_the_people(folder: Path) -> None:
             blue, _, red = mosaic[int((y1 + y2) / 2), int((x1 + x2) / 2)].astype(int)
             redder.append(red - blue > 25)
     assert len(redder) > 30 and np.mean(redder) > 0.7
+
+
+def test_a_picture_with_people_that_are_not_boxed_has_no_background(folder: Path) -> None:
+    picture = load_pictures(folder)[0]
+    np.testing.assert_array_equal(boxes_with_ignore(picture), [[40, 15, 80, 125, 0]])
+    others = boxes_with_ignore(replace(picture, all_boxed=False))
+    np.testing.assert_array_equal(others, [[40, 15, 80, 125, 0], [0, 0, 120, 140, 1]])
 
 
 def test_batches_are_filled_up_with_nothing() -> None:

@@ -32,8 +32,11 @@ def load_pictures(folder: Path) -> list[Picture]:
 
 
 def held_out(name: str) -> frozenset[str]:
-    """The file names of the pictures of data set `name` that no training may see."""
-    return frozenset(json.loads(SPLIT_FILE.read_text())[name])
+    """The file names of the pictures of data set `name` that no training may see. ValueError if none are."""
+    names = json.loads(SPLIT_FILE.read_text())
+    if name not in names:
+        raise ValueError(f"no held-out pictures are named for a folder {name!r}: expected {' or '.join(names)}")
+    return frozenset(names[name])
 
 
 def split(folder: Path, validation: bool, keep: Callable[[Picture], bool] = bool) -> list[Picture]:

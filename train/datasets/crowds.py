@@ -20,8 +20,13 @@ Sample = tuple[Image, FloatArray]
 
 
 def boxes_with_ignore(picture: Picture) -> FloatArray:
-    """Float32 [M, 5]: x1 y1 x2 y2 px and 1 where the region is to be ignored."""
+    """Float32 [M, 5]: x1 y1 x2 y2 px and 1 where the region is to be ignored.
+
+    Of a picture in which not everyone is boxed, only the boxes count: all of it is such a region.
+    """
     rows = [(*person.box, float(person.ignore)) for person in picture.people]
+    if not picture.all_boxed:
+        rows.append((0, 0, picture.width, picture.height, 1.0))
     return np.array(rows, np.float32).reshape(-1, 5)
 
 

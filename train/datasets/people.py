@@ -15,6 +15,8 @@ from train.augment import (
     View,
     change_appearance,
     cover_part,
+    cut_off,
+    lies_inside,
     mirrored,
     random_view,
     torch_seeded_rng,
@@ -22,7 +24,7 @@ from train.augment import (
 from train.dark import encode
 from train.datasets.pictures import Person, Picture
 
-COVER_PROBABILITY = 0.25
+COVER_PROBABILITY = 0.3
 Sample = tuple[Image, FloatArray, FloatArray]
 
 
@@ -69,10 +71,22 @@ class PeopleDataset(Dataset[Sample]):
             matrix, joints = mirrored(matrix, joints, self.input_size[0], self.skeleton)
         crop = cv2.warpAffine(picture.read(), matrix, self.input_size, flags=cv2.INTER_LINEAR).astype(np.uint8)
         if how is not None and how.appearance:
-            crop = change_appearance(crop, rng)
-            crop = cover_part(crop, rng) if rng.random() < COVER_PROBABILITY else crop
+            crop = self._changed(crop, rng)
         points = joints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-        heatmap_size = (self.input_size[0] // 4, self.input_size[1] // 4)
         visible = np.minimum(joints[:, 2], 1)
+        if view.kept is not None:
+            corners = view.kept @ matrix[:, :2].T + matrix[:, 2]
+            crop, visible = cut_off(crop, corners), visible * lies_inside(points, corners)
+        heatmap_size = (self.input_size[0] // 4, self.input_size[1] // 4)
         heatmaps, weights = encode(points, visible, self.input_size, heatmap_size, self.sigma, self.unbiased)
+        if how is not None:
+            weights[(joints[:, 2] > 0) & (weights == 0)] = how.absent_weight
         return crop, heatmaps, weights
+
+    def _changed(self, crop: Image, rng: np.random.Generator) -> Image:
+        """The crop in other colours and light, and sometimes with a part covered, also by a part of another picture."""
+        crop = change_appearance(crop, rng)
+        if rng.random() >= COVER_PROBABILITY:
+            return crop
+        other = self.people[int(rng.integers(len(self.people)))][0].read() if rng.random() < 0.5 else None
+        return cover_part(crop, rng, other)
