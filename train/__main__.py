@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 
-from train import evaluate_command, export_command, training_command
+from train import evaluate_command, export_command, pseudo_label_command, training_command
+from train.synthetic import command as synthesize_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
     evaluate_command.add_options(evaluate)
     evaluate.set_defaults(run=evaluate_command.run)
+    pseudo_label = commands.add_parser("pseudo-label", help="keypoints for boxed people, by a trained network")
+    pseudo_label_command.add_options(pseudo_label)
+    pseudo_label.set_defaults(run=pseudo_label_command.run)
+    synthesize = commands.add_parser("synthesize", help="make training pictures of synthetic people")
+    synthesize_command.add_options(synthesize)
+    synthesize.set_defaults(run=synthesize_command.run)
     return parser
 
 

@@ -1,0 +1,108 @@
+"""`python -m train pseudo-label`: a trained network's keypoints for the people of whom only a box is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.pose import PoseEstimator
+from pipeline.skeletons import COCO
+from train.datasets.coco_layout import split
+from train.datasets.pictures import Picture
+from train.models import open_pose_model
+from train.pseudo_labels import Agreement, agreed_keypoints
+
+RULE = Agreement()
+ANNOTATIONS = "person_keypoints.json"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The options of the subcommand."""
+    command.add_argument("--data", type=Path, required=True, help="folder of pictures, such as DATA/lspet")
+    command.add_argument("--pose", type=Path, required=True, help="checkpoint or ONNX file of a COCO network")
+    command.add_argument("--out", type=Path, required=True, help="folder for the annotations; its images/ is a link")
+    command.add_argument("--score", type=float, default=RULE.score, help=f"least score of a label ({RULE.score})")
+    command.add_argument(
+        "--spread", type=float, default=RULE.spread, help=f"furthest that views may differ, in OKS ({RULE.spread})"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write annotations of the training pictures that hold the new labels only, and say how many there are."""
+    rule = replace(RULE, score=options.score, spread=options.spread)
+    pictures = split(options.data, validation=False, keep=lambda picture: any(map(_wanted, picture.people)))
+    if not pictures:
+        raise ValueError(f"everyone in {options.data} has keypoints already: there is nobody to label")
+    estimator = PoseEstimator(open_pose_model(options.pose, runtime="openvino", flip_test=True))
+    if estimator.skeleton.keypoint_names != COCO.keypoint_names:
+        raise ValueError(f"{options.pose} has the keypoints of {estimator.skeleton.name!r}: expected COCO's")
+    images, rows = [], list[dict[str, Any]]()
+    for picture in tqdm(pictures, "label", unit="picture", disable=None):
+        found = list(_labels(estimator, picture, rule))
+        if found:
+            images.append(_image(picture))
+            rows += found
+    options.out.mkdir(parents=True, exist_ok=True)
+    _link(options.out / "images", options.data / "images")
+    _write(options.out / ANNOTATIONS, images, rows)
+    wanted = sum(_wanted(person) for picture in pictures for person in picture.people)
+    each = sum(row["num_keypoints"] for row in rows) / max(1, len(rows))
+    print(f"{len(rows)} of {wanted} people labelled, {each:.1f} keypoints each: {options.out / ANNOTATIONS}")
+    return 0
+
+
+def _wanted(person: Any) -> bool:
+    return person.joints is None and not person.ignore
+
+
+def _labels(estimator: PoseEstimator, picture: Picture, rule: Agreement) -> Iterator[dict[str, Any]]:
+    """The annotations, in COCO's layout, of those people of the picture whom the network is sure of."""
+    people = [person for person in picture.people if _wanted(person)]
+    boxes = np.stack([person.box for person in people])
+    areas = np.array([person.area for person in people])
+    for person, keypoints in zip(people, agreed_keypoints(estimator, picture.read(), boxes, areas, rule), strict=True):
+        known = int((keypoints[:, 2] > 0).sum())
+        if not known:
+            continue
+        x1, y1, x2, y2 = person.box.tolist()
+        yield {
+            "id": person.annotation_id,
+            "image_id": picture.image_id,
+            "category_id": 1,
+            # Reading leaves out the last row and column of a picture, which these boxes have lost already.
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": person.area,
+            "iscrowd": 0,
+            "keypoints": [round(float(value), 1) for value in keypoints.ravel()],
+            "num_keypoints": known,
+            "keypoints_source": "pseudo",
+        }
+
+
+def _image(picture: Picture) -> dict[str, Any]:
+    size = {"width": picture.width, "height": picture.height}
+    return {"id": picture.image_id, "file_name": picture.path.name, **size, "all_people_boxed": False}
+
+
+def _link(link: Path, images: Path) -> None:
+    """Make `link` point to the pictures, which are not copied."""
+    if not link.is_symlink() and not link.exists():
+        link.symlink_to(images.resolve(), target_is_directory=True)
+    elif link.resolve() != images.resolve():
+        raise ValueError(f"{link} is of other pictures than {images}: give another folder")
+
+
+def _write(path: Path, images: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
+    """Write the file so that an interruption leaves none or the old one."""
+    category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO.keypoint_names)}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"images": images, "annotations": rows, "categories": [category]}))
+    os.replace(temporary, path)

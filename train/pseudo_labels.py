@@ -1,0 +1,66 @@
+"""Keypoints for people of whom only a box is known, where a trained network agrees with itself.
+
+Data distillation (Radosavovic et al., CVPR 2018): the estimates of several views of a person are merged, and what they
+agree on becomes a label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.pose import PoseEstimator
+from pipeline.types import FloatArray, Image
+
+# Sizes of the box that the network is shown; each with its mirror image where the estimator has the flip test.
+VIEWS = (0.87, 1.0, 1.15)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What has to hold for an estimate to become a label.
+
+    score: least mean score of the views. spread: furthest that a view may lie from the mean, in the OKS's deviations
+    (2 sigma of the keypoint times the root of the person's area). keypoints: least number of a person's labels.
+    height: least height of a box, px.
+    """
+
+    score: float = 0.35
+    spread: float = 0.7
+    keypoints: int = 7
+    height: float = 48.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the first value that nothing could meet, or everything would."""
+        for name in ("score", "spread", "keypoints"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} of agreeing views should be above 0, got {getattr(self, name)}")
+
+
+def agreed_keypoints(
+    estimator: PoseEstimator, image: Image, boxes: FloatArray, areas: FloatArray, rule: Agreement
+) -> FloatArray:
+    """Labels float32 [N, K, 3] (x, y px, and 2 where the views agree, else a row of 0) of the people in `boxes`.
+
+    image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2 px. areas: [N], px². People with too few have none at all.
+    """
+    views = np.concatenate([resized(boxes, factor) for factor in VIEWS])
+    points, scores = estimator(image, views.astype(np.float32))
+    points = points.reshape(len(VIEWS), len(boxes), *points.shape[1:])
+    mean = points.mean(0)
+    furthest = np.linalg.norm(points - mean, axis=-1).max(0)
+    deviation = 2 * estimator.skeleton.oks_sigmas * np.sqrt(areas)[:, None]
+    score = scores.reshape(len(VIEWS), len(boxes), -1).mean(0)
+    agreed = (score >= rule.score) & (furthest <= rule.spread * deviation)
+    agreed &= (boxes[:, 3] - boxes[:, 1] >= rule.height)[:, None]
+    agreed &= agreed.sum(1, keepdims=True) >= rule.keypoints
+    labels: FloatArray = np.concatenate((mean, np.full((*mean.shape[:2], 1), 2.0)), 2).astype(np.float32)
+    labels[~agreed] = 0
+    return labels
+
+
+def resized(boxes: FloatArray, factor: float) -> FloatArray:
+    """Boxes [N, 4] (x1 y1 x2 y2) `factor` times as large round the same centres."""
+    center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return np.concatenate((center - half, center + half), 1)

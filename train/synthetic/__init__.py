@@ -1,0 +1,1 @@
+"""Synthetic training pictures: bodies with exactly known keypoints before photographed backgrounds."""
