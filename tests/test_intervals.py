@@ -8,7 +8,12 @@ import pytest
 from pipeline.skeletons import COCO
 from train.average_precision import Results, average_precision
 from train.evaluate_detector import Matches, curve_of
-from train.intervals import average_precision_interval, bootstrap_interval, detection_interval
+from train.intervals import (
+    average_precision_difference,
+    average_precision_interval,
+    bootstrap_interval,
+    detection_interval,
+)
 from train.truth import Truth
 
 PICTURES = 40
@@ -44,6 +49,15 @@ def test_the_interval_holds_the_figure_and_repeats() -> None:
     low, high = average_precision_interval(truth, results, COCO)
     assert 0 < low < average_precision(truth, results, COCO)["AP"] < high < 1
     assert average_precision_interval(truth, results, COCO) == (low, high)
+
+
+def test_the_same_pictures_tell_two_results_apart() -> None:
+    """The worse of two that differ in a few pictures is worse in every draw, although their own intervals overlap."""
+    (truth, better), (_, worse) = people(wrong=16), people(wrong=24)
+    low, high = average_precision_difference(truth, better, worse, COCO)
+    assert 0 < low < high < 0.5
+    assert average_precision_interval(truth, worse, COCO)[1] > average_precision_interval(truth, better, COCO)[0]
+    assert average_precision_difference(truth, better, better, COCO) == (0.0, 0.0)
 
 
 def test_the_interval_of_a_detector_holds_its_recall() -> None:

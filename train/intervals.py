@@ -32,6 +32,20 @@ def bootstrap_interval(
 
 def average_precision_interval(truth: Truth, results: Results, skeleton: Skeleton) -> tuple[float, float]:
     """The interval of COCO's AP."""
+    figure = _resampled(truth, results, skeleton)
+    return bootstrap_interval(figure, len(truth.pictures))
+
+
+def average_precision_difference(
+    truth: Truth, results: Results, others: Results, skeleton: Skeleton
+) -> tuple[float, float]:
+    """The interval of how much higher the AP of `results` is than that of `others`, on the same pictures each time."""
+    ours, theirs = (_resampled(truth, each, skeleton) for each in (results, others))
+    return bootstrap_interval(lambda picked: ours(picked) - theirs(picked), len(truth.pictures))
+
+
+def _resampled(truth: Truth, results: Results, skeleton: Skeleton) -> Callable[[IntArray], float]:
+    """COCO's AP over pictures drawn again, of their places in truth.pictures."""
     ids = np.asarray(truth.pictures)
     truth_rows = [np.flatnonzero(truth.image_ids == image_id) for image_id in ids]
     result_rows = [np.flatnonzero(results.image_ids == image_id) for image_id in ids]
@@ -49,7 +63,7 @@ def average_precision_interval(truth: Truth, results: Results, skeleton: Skeleto
         estimates = Results(found[1], results.keypoints[found[0]], results.scores[found[0]])
         return float(average_precision(again, estimates, skeleton)["AP"])
 
-    return bootstrap_interval(figure, len(ids))
+    return figure
 
 
 def _rows(rows_of_pictures: Sequence[IntArray], picked: IntArray) -> tuple[IntArray, IntArray]:

@@ -1,0 +1,113 @@
+"""The default networks from the data to the files in models/: every step of their recipe, one command.
+
+    python apps/train_default.py --data DATA --out RUNS [--models DIR] [--device cuda] [--list]
+
+DATA holds coco_train/ and lspet/. What is finished is not done again, and what was interrupted goes on where it was:
+the same command resumes. The steps are commands that also run alone; --list prints them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from apps.command_line import MODELS, tell, tell_mistake
+from calib.__main__ import main as calib
+from train.__main__ import main as train
+
+DONE = "done.json"
+TRAINING = "--workers {workers} --device {device}"
+MORE = "--more {out}/synthetic=0.3 --more {out}/pseudo=1"
+# In this order; {data}, {out}, {models}, {workers} and {device} are the options'.
+STEPS: Mapping[str, str] = {
+    "people of a body model": "train synthesize --data {data} --out {out}/synthetic --count 4800 --workers {workers}",
+    "pose, first": "train pose --data {data} --out {out}/pose1 --epochs 11 " + TRAINING,
+    "pose, on": "train pose --data {data} --init {out}/pose1/best.pt --out {out}/pose2 --epochs 10 " + TRAINING,
+    "pose, its file": "train export --weights {out}/pose2/last.pt --out {out}/labeller",
+    "labels by the network": (
+        "train pseudo-label --data {data}/lspet --pose {out}/labeller/edge_coco_256x192.onnx --out {out}/pseudo"
+    ),
+    "pose, on all": (
+        f"train pose --data {{data}} {MORE} --init {{out}}/pose2/last.pt --out {{out}}/pose3 --epochs 10 {TRAINING}"
+    ),
+    "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
+    "detector, on all": (
+        "train detector --data {data} --more {out}/synthetic=0.3 --init {out}/detector1/best.pt --out {out}/detector2 "
+        + TRAINING
+    ),
+    "files": ("train export --weights {out}/pose3/last.pt --detector {out}/detector2/best.pt --out {models}"),
+    "int8 file": (
+        "calib --model {models}/edge_coco_256x192.onnx --data {data} --out {models}/edge_coco_256x192_int8.onnx"
+    ),
+}
+COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
+
+
+def main(arguments: Sequence[str] | None = None, steps: Mapping[str, str] = STEPS) -> int:
+    """0 when all steps are done; else the exit code of the one that failed, which has said why."""
+    options = _parser().parse_args(arguments)
+    commands = {name: _filled(step, options) for name, step in steps.items()}
+    if options.list:
+        for name, words in commands.items():
+            print(f"{name}: python -m {' '.join(words)}")
+        return 0
+    try:
+        done = _read_done(options.out)
+        for number, (name, words) in enumerate(commands.items(), 1):
+            if done.get(name) == words:
+                continue
+            tell(f"{number} of {len(commands)}, {name}: python -m {' '.join(words)}")
+            code = COMMANDS[words[0]](words[1:])
+            if code:
+                return code
+            done[name] = words
+            _write_done(options.out, done)
+    except (OSError, ValueError) as error:
+        tell_mistake(error)
+        return 1
+    tell(f"done: the networks are in {options.models}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all that is made on the way")
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder for the network files (models/)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    parser.add_argument("--workers", type=int, default=2, help="data processes (2)")
+    parser.add_argument("--list", action="store_true", help="print the steps and end")
+    return parser
+
+
+def _filled(step: str, options: argparse.Namespace) -> list[str]:
+    """The words of a step's command. Paths may hold blanks, so the step is split before they are put in."""
+    return [word.format(**vars(options)) for word in step.split()]
+
+
+def _read_done(out: Path) -> dict[str, list[str]]:
+    """The finished steps' commands by name. Raises ValueError for a file that holds something else."""
+    path = out / DONE
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not the list of finished steps that this program keeps: give another --out")
+    return content
+
+
+def _write_done(out: Path, done: Mapping[str, list[str]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = out / f"{DONE}.tmp"
+    temporary.write_text(json.dumps(done, indent=2))
+    temporary.replace(out / DONE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
