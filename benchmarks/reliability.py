@@ -9,44 +9,17 @@ above one half. Annotated boxes; bins of as many keypoints each. `--plot` needs 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.pose import PoseEstimator
 from train.datasets.coco_layout import split
-from train.evaluate import labelled, predict
 from train.models import open_pose_model
+from train.score_calibration import Scored, scored_keypoints
 
 BINS = 8
-RIGHT = 0.5
 VISIBLE, HIDDEN = 2, 1
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Keypoints with a label, or without one: score [M], whether right [M] and the label's visibility [M] (0: none)."""
-
-    score: Array
-    right: Array
-    visibility: Array
-
-
-def scored_keypoints(estimator: PoseEstimator, data: Path) -> Scored:
-    """All keypoints of the held-out people."""
-    pictures = labelled(split(data / "coco_train", validation=True))
-    people = [person for picture in pictures for person in picture.people]
-    labels = np.stack([person.joints for person in people if person.joints is not None])
-    areas = np.array([person.area for person in people])
-    found = predict(estimator, pictures).keypoints
-    squares = ((found[..., :2] - labels[..., :2]) ** 2).sum(2)
-    similarity = np.exp(-squares / (2 * areas[:, None] * (2 * estimator.skeleton.oks_sigmas) ** 2))
-    right = (similarity > RIGHT) & (labels[..., 2] > 0)
-    return Scored(found[..., 2].ravel(), right.ravel(), labels[..., 2].ravel())
 
 
 def table(keypoints: Scored) -> list[tuple[float, float, float]]:
@@ -83,7 +56,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="PNG")
     options = parser.parse_args()
     engine = open_pose_model(options.pose, flip_test=options.flip_test)
-    keypoints = scored_keypoints(PoseEstimator(engine), options.data)
+    keypoints = scored_keypoints(PoseEstimator(engine), split(options.data / "coco_train", validation=True))
     print(f"{'score':>8}{'right':>8}{'no label':>10}")
     rows = table(keypoints)
     for score, right, absent in rows:

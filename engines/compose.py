@@ -258,6 +258,14 @@ def _finished(
     return with_manifest(model, replace(manifest, network_sha256=weights_sha256(network)))
 
 
+def manifest_of(model: onnx.ModelProto) -> Manifest:
+    """The manifest in a model's metadata. Raises ValueError for one without, or with a damaged one."""
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return Manifest.from_json(entry.value)
+    raise ValueError("expected a composed network with a manifest, got none: export it with python -m train export")
+
+
 def with_manifest(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
     """The model, checked, with this manifest in place of any other."""
     kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}

@@ -12,8 +12,11 @@ from typing import Any
 METADATA_KEY = "darkstream"
 MANIFEST_VERSION = 1
 TASKS = ("person_detector", "pose")
-INPUTS = ("crops",)
+INPUTS = ("crops", "frame")
 PRECISIONS = ("float32", "float16", "int8")
+# A detector sees the frame padded with this grey level, right and below, to multiples of this many px.
+PADDING_GREY = 114
+SIDE_MULTIPLE = 32
 
 
 class ModelError(ValueError):
@@ -24,7 +27,8 @@ class ModelError(ValueError):
 class Manifest:
     """What a network file needs to be run.
 
-    name: the network's name, as in "edge_coco_256x192". task: one of TASKS. input: one of INPUTS.
+    name: the network's name, as in "edge_coco_256x192". task: one of TASKS.
+    input: one of INPUTS: crops that are made outside, or the whole frame, in whose px the answers are then.
     input_size: (width, height) in px of a pose crop; for a detector the longest side of its input is the first
     number, and height and width are any multiples of 32 up to it.
     skeleton: the keypoints' skeleton, a built-in one's name or a whole definition; None for a detector.

@@ -19,9 +19,20 @@ class OpenVinoEngine:
     """An Engine; see engines.engine."""
 
     def __init__(self, file: Path, precision: str, threads: int | None) -> None:
-        """Read and compile a file. Raises ModelError without a manifest, or for bfloat16 on a CPU that has none."""
+        """Read and compile a file.
+
+        Raises ModelError without a manifest, for bfloat16 on a CPU that has none, or of a network that takes the frame.
+        """
         model = _read(file)
         self.manifest = manifest_from_metadata(_metadata(model), file)
+        if self.manifest.input == "frame":
+            # In bfloat16 the places of the px in the frame would be, too.
+            if precision == "bfloat16":
+                raise ModelError(
+                    f"{file} takes the frame, and OpenVINO runs that in float32 only: choose the precision auto or "
+                    "float32, or export it with --input crops"
+                )
+            precision = "float32"
         core = _core()
         if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise ModelError("this CPU has no bfloat16: choose the precision auto or float32")

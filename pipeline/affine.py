@@ -62,8 +62,23 @@ def crop_to_frame(centers: FloatArray, scales: FloatArray, input_size: tuple[int
 def crop_people(image: Image, boxes: FloatArray, input_size: tuple[int, int]) -> tuple[Image, FloatArray]:
     """Crops of the boxes [N, 4] px of a BGR image [H, W, 3] -> (uint8 [N, h, w, 3] BGR, crop_to_frame [N, 2, 3])."""
     centers, scales = boxes_to_center_scale(boxes, input_size)
-    matrices = [crop_matrix(center, scale, input_size) for center, scale in zip(centers, scales, strict=True)]
-    return _resample_upright(image, matrices, input_size), crop_to_frame(centers, scales, input_size)
+    x, y = _positions(_frame_matrices(centers, scales, input_size), input_size)
+    return _resample_upright(image, x, y), crop_to_frame(centers, scales, input_size)
+
+
+def crop_maps(boxes: FloatArray, input_size: tuple[int, int]) -> FloatArray:
+    """The maps, float32 [N, 2, 3], from crop px to frame px for an engine that cuts the boxes [N, 4] px out itself.
+
+    They are crop_to_frame's, to 1/1000 px, with the positions, in 1/32 px, of crop_people.
+    """
+    centers, scales = boxes_to_center_scale(boxes, input_size)
+    backward = _frame_matrices(centers, scales, input_size)
+    maps = crop_to_frame(centers, scales, input_size)
+    sized = backward[:, 0, 0] > 0  # A box without a size has no inverse.
+    for axis, positions in enumerate(_positions(backward, input_size)):
+        line = _float32_line(backward[sized, axis, axis], backward[sized, axis, 2], positions[sized], axis == 0)
+        maps[sized, axis, axis], maps[sized, axis, 2] = line
+    return maps
 
 
 def transform_points(points: FloatArray, matrices: FloatArray) -> FloatArray:
@@ -72,21 +87,61 @@ def transform_points(points: FloatArray, matrices: FloatArray) -> FloatArray:
     return moved.astype(np.float32, copy=False)
 
 
-def _resample_upright(image: Image, matrices: list[npt.NDArray[np.float64]], input_size: tuple[int, int]) -> Image:
-    """Crops uint8 [N, h, w, 3] of an image by N unrotated frame-to-crop maps [2, 3]: bilinear, black outside.
+def _frame_matrices(centers: FloatArray, scales: FloatArray, input_size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The inverses [N, 2, 3] of the people's crop matrices, as cv2.warpAffine takes them."""
+    pairs = zip(centers, scales, strict=True)
+    matrices = [cv2.invertAffineTransform(crop_matrix(center, scale, input_size)) for center, scale in pairs]
+    return np.array(matrices, np.float64).reshape(-1, 2, 3)
 
-    They are what cv2.warpAffine computed up to OpenCV 4, to the bit: source positions rounded to 1/32 px. OpenCV 5
-    interpolates otherwise there (other in 6 % of the values), but the same in cv2.remap with such positions.
+
+def _positions(
+    backward: npt.NDArray[np.float64], input_size: tuple[int, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where the crops' columns [N, w] and rows [N, h] lie in the frame, in 1/32 px, by unrotated maps [N, 2, 3].
+
+    As cv2.warpAffine computed them up to OpenCV 4.
     """
     width, height = input_size
-    crops = np.empty((len(matrices), height, width, 3), np.uint8)
-    whole = np.empty((height, width, 2), np.int16)
-    for crop, matrix in zip(crops, matrices, strict=True):
-        backward = cv2.invertAffineTransform(matrix)
-        x = _fixed_point(np.rint(np.arange(width) * backward[0, 0] * 1024) + np.rint(backward[0, 2] * 1024))
-        y = _fixed_point(np.rint((np.arange(height) * backward[1, 1] + backward[1, 2]) * 1024))
-        whole[..., 0], whole[..., 1] = _whole(x), _whole(y)[:, None]
-        fraction = ((y & 31) << 5).astype(np.uint16)[:, None] | (x & 31).astype(np.uint16)
+    x = np.rint(np.arange(width) * backward[:, 0, :1] * 1024) + np.rint(backward[:, 0, 2:] * 1024)
+    y = np.rint((np.arange(height) * backward[:, 1, 1:2] + backward[:, 1, 2:]) * 1024)
+    return _fixed_point(x), _fixed_point(y)
+
+
+def _float32_line(
+    slopes: npt.NDArray[np.float64],
+    shifts: npt.NDArray[np.float64],
+    positions: npt.NDArray[np.int64],
+    rounded_apart: bool,
+) -> tuple[FloatArray, FloatArray]:
+    """Float32 slopes [N] and shifts [N] of the same positions [N, M] in 1/32 px; rounded_apart as x is in _positions.
+
+    The nearest float32 values may be on the other side of a rounding: of those beside them, the slope that leaves the
+    shift most room, and a shift within it, at most 1/1024 px away.
+    """
+    nearest = slopes.astype(np.float32)
+    candidates = nearest + np.spacing(nearest) * np.arange(-1, 2, dtype=np.float32)[:, None]
+    products = np.arange(positions.shape[1]) * candidates[:, :, None].astype(np.float64) * 1024
+    if rounded_apart:
+        products = np.rint(products)
+    least, most = (32 * positions - 16.5 - products).max(2), (32 * positions + 15.5 - products).min(2)
+    best = (most - least).argmax(0), np.arange(len(slopes))
+    least, most, shifts = least[best], most[best], shifts * 1024
+    margins = np.minimum(np.spacing(np.abs(shifts).astype(np.float32)), (most - least) / 2)
+    inside = np.clip(np.clip(shifts, least + margins, most - margins), shifts - 1, shifts + 1)
+    return candidates[best], (np.where(least < most, inside, shifts) / 1024).astype(np.float32)
+
+
+def _resample_upright(image: Image, x: npt.NDArray[np.int64], y: npt.NDArray[np.int64]) -> Image:
+    """Crops uint8 [N, h, w, 3] of an image at columns [N, w] and rows [N, h] in 1/32 px: bilinear, black outside.
+
+    They are what cv2.warpAffine computed up to OpenCV 4, to the bit. OpenCV 5 interpolates otherwise there (other in
+    6 % of the values), but the same in cv2.remap with such positions.
+    """
+    crops = np.empty((*y.shape, x.shape[1], 3), np.uint8)
+    whole = np.empty((*crops.shape[1:3], 2), np.int16)
+    for crop, columns, rows in zip(crops, x, y, strict=True):
+        whole[..., 0], whole[..., 1] = _whole(columns), _whole(rows)[:, None]
+        fraction = ((rows & 31) << 5).astype(np.uint16)[:, None] | (columns & 31).astype(np.uint16)
         cv2.remap(image, whole, fraction, cv2.INTER_LINEAR, dst=crop)
     return crops
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from engines.engine import Engine, ModelError
+from engines.manifest import PADDING_GREY, SIDE_MULTIPLE
 from pipeline.types import Detections, FloatArray, Image
 
-PADDING_GREY = 114
-SIDE_MULTIPLE = 32
+__all__ = ["PADDING_GREY", "PersonDetector", "distinct", "letterbox"]
 
 
 class PersonDetector:
@@ -30,12 +30,19 @@ class PersonDetector:
 
     def __call__(self, image: Image) -> Detections:
         """People of an image [H, W, 3] BGR, best first; boxes in its px, clipped to it."""
+        boxes, scores = self._found(image)
+        likely = scores >= self.score_threshold
+        inside = np.clip(boxes[likely], 0, [image.shape[1], image.shape[0]] * 2)
+        return distinct(Detections(inside.astype(np.float32), scores[likely]), self.iou_threshold)
+
+    def _found(self, image: Image) -> tuple[FloatArray, FloatArray]:
+        """All boxes [M, 4] in px of the image, and their scores [M]."""
+        if self.engine.manifest.input == "frame":
+            found = self.engine({"frame": image})
+            return found["boxes"], found["scores"]
         canvas, zoom = letterbox(image, self.longest_side)
         found = self.engine({"crops": canvas[None]})
-        likely = found["scores"] >= self.score_threshold
-        boxes = found["boxes"][likely] / zoom
-        np.clip(boxes, 0, [image.shape[1], image.shape[0]] * 2, out=boxes)
-        return distinct(Detections(boxes.astype(np.float32), found["scores"][likely]), self.iou_threshold)
+        return found["boxes"] / zoom, found["scores"]
 
 
 def letterbox(image: Image, longest_side: int) -> tuple[Image, FloatArray]:

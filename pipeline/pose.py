@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.engine import Engine, ModelError
-from pipeline.affine import crop_people, transform_points
+from pipeline.affine import crop_maps, crop_people, transform_points
 from pipeline.skeletons import skeleton_from
 from pipeline.types import FloatArray, Image
 
@@ -25,6 +25,9 @@ class PoseEstimator:
 
     def __call__(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Keypoints [N, K, 2] in px of the image [H, W, 3] BGR and scores [N, K] of the people in boxes [N, 4] px."""
+        if self.engine.manifest.input == "frame":
+            found = self.engine({"frame": image, "crop_to_frame": crop_maps(boxes, self.input_size)})
+            return found["keypoints"], found["scores"]
         crops, crop_to_frame = crop_people(image, boxes, self.input_size)
         found = self.engine({"crops": crops})
         return transform_points(found["keypoints"], crop_to_frame), found["scores"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engines.engine import ModelError, open_engine
+from engines.frames import shared
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
 from pipeline.sources import Source
@@ -64,21 +65,22 @@ class PosePipeline:
 
     def __call__(self, frame: Frame) -> Poses:
         """The people of the next frame."""
-        people = self._find_people(frame)
+        image = shared(frame.image)
+        people = self._find_people(image)
         with self._stats.timed("pose"):
-            keypoints, scores = self._estimator(frame.image, people.boxes)
+            keypoints, scores = self._estimator(image, people.boxes)
         with self._stats.timed("track"):
             return self._tracker.update(people, keypoints, scores, frame.time_s)
 
-    def _find_people(self, frame: Frame) -> Detections:
+    def _find_people(self, image: Image) -> Detections:
         """By the detector when it is its turn or the picture's size has changed, else where the last poses were."""
-        if frame.image.shape != self._shape:
-            self._shape, self._until_detection = frame.image.shape, 0
+        if image.shape != self._shape:
+            self._shape, self._until_detection = image.shape, 0
             self._tracker.forget()
         self._until_detection -= 1
         if self._until_detection >= 0:
             return self._tracker.carried()
         self._until_detection = self._detect_every - 1
         with self._stats.timed("detect"):
-            found = self._detector(frame.image)
+            found = self._detector(image)
         return self._tracker.confirm(found)

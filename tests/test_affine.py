@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.affine import boxes_to_center_scale, crop_matrix, crop_people, crop_to_frame, transform_points
+from pipeline.affine import (
+    boxes_to_center_scale,
+    crop_maps,
+    crop_matrix,
+    crop_people,
+    crop_to_frame,
+    transform_points,
+)
 from tests.helpers import golden_path
 
 Cases = dict[str, npt.NDArray[Any]]
@@ -85,6 +92,43 @@ def test_there_and_back_is_the_same_place() -> None:
     there = transform_points(frame_points, matrices)
     back = transform_points(there, crop_to_frame(centers, scales, SIZE))
     np.testing.assert_allclose(back, frame_points, atol=1e-3)
+
+
+def many_boxes(width: int, height: int, count: int = 1000) -> npt.NDArray[np.float32]:
+    """Boxes all over a frame of that size; some reach out of it."""
+    random, sides = np.random.default_rng(width), np.array([width, height])
+    centers, sizes = random.uniform(-0.1, 1.1, (count, 2)) * sides, random.uniform(0.05, 0.8, (count, 2)) * sides
+    return np.concatenate([centers - sizes / 2, centers + sizes / 2], 1).astype(np.float32)
+
+
+def steps(matrices: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Where cv2.warpAffine reads the columns and rows of crops by crop-to-frame maps [N, 2, 3]: [N, w + h] 1/32 px."""
+    (x_slope, _, x_shift), (_, y_slope, y_shift) = matrices.astype(np.float64).transpose(1, 2, 0)[..., None]
+    x = np.rint(np.arange(SIZE[0]) * x_slope * 1024) + np.rint(x_shift * 1024)
+    y = np.rint((np.arange(SIZE[1]) * y_slope + y_shift) * 1024)
+    places: npt.NDArray[np.float64] = np.floor((np.concatenate([x, y], 1) + 16) / 32)
+    return places
+
+
+@pytest.mark.parametrize(("size", "share"), [((640, 429), 0.005), ((1920, 1080), 0.02), ((3840, 2160), 0.1)])
+def test_float32_maps_read_where_the_crops_do(size: tuple[int, int], share: float) -> None:
+    """In all boxes but that share of them, and there but in a few columns or rows, by 1/32 px."""
+    boxes = many_boxes(*size)
+    pairs = zip(*boxes_to_center_scale(boxes, SIZE), strict=True)
+    exact = np.array([cv2.invertAffineTransform(crop_matrix(center, scale, SIZE)) for center, scale in pairs])
+    apart = np.abs(steps(crop_maps(boxes, SIZE)) - steps(exact))
+    assert (apart > 0).any(1).mean() <= share
+    assert apart.max() <= 1 and (apart > 0).sum(1).max() <= 10
+
+
+def test_float32_maps_are_the_mapping_of_keypoints() -> None:
+    boxes = np.concatenate([many_boxes(1920, 1080), [[50, 40, 50, 40], [-1e6, -1e6, 1e6, 1e6]]])
+    maps = crop_maps(boxes, SIZE)
+    corners = np.array([[[0, 0], [*SIZE]]] * len(boxes), np.float64)
+    expected = transform_points(corners, crop_to_frame(*boxes_to_center_scale(boxes, SIZE), SIZE))
+    apart = np.abs(transform_points(corners, maps) - expected)
+    assert apart[:-1].max() < 2e-3 and apart[-1].max() < 1
+    assert maps.dtype == np.float32 and crop_maps(boxes[:0], SIZE).shape == (0, 2, 3)
 
 
 def test_a_crop_shows_what_warp_affine_shows() -> None:

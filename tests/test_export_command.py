@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from engines.engine import Engine, open_engine, read_manifest
+from engines.frame_graph import frame_form
 from pipeline.skeletons import skeleton_from
 from tests.helpers import REPOSITORY
 from train.__main__ import main
@@ -93,6 +94,22 @@ def test_a_file_gets_the_flip_test(tmp_path: Path) -> None:
     assert not open_pose_model(INT8, runtime="onnxruntime").manifest.flip_test
 
 
+def test_files_take_the_frame(tmp_path: Path) -> None:
+    """From a file that is exported already, with the flip test, and from a checkpoint; a file of either task."""
+    weights = checkpoint(tmp_path, zoo_model(EDGE), named=False)
+    detector = REPOSITORY / "models" / "person_detector.onnx"
+    for options in (
+        ["--model", str(INT8), "--flip-test"],
+        ["--model", EDGE, "--weights", str(weights)],
+        ["--model", str(detector)],
+    ):
+        assert main(["export", "--input", "frame", "--out", str(tmp_path), *options]) == 0
+    made = {file.stem: read_manifest(file) for file in tmp_path.glob("*.onnx")}
+    assert sorted(made) == [f"{EDGE}_frame", f"{INT8.stem}_flip_frame", "person_detector_frame"]
+    assert all(manifest.input == "frame" for manifest in made.values())
+    assert made[f"{INT8.stem}_flip_frame"].flip_test and made[f"{INT8.stem}_flip_frame"].precision == "int8"
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_a_checkpoint_runs_in_every_runtime(runtime: str, tmp_path: Path) -> None:
     weights = checkpoint(tmp_path, zoo_model(EDGE), named=False)
@@ -121,13 +138,15 @@ def test_models_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(onnx.load(INT8), tmp_path / "pose.onnx")
+    onnx.save(frame_form(onnx.load(INT8)), tmp_path / "frame.onnx")
     (tmp_path / "broken.onnx").write_text("milk")
     for options, message in (
         ([], "nothing to export"),
         (["--model", EDGE], "has no weights of its own"),
         (["--model", "coco_res18", "--weights", "x.pt"], "no model 'coco_res18' in the zoo"),
         (["--weights", str(tmp_path / "none.pt")], "none.pt does not exist"),
-        (["--model", str(tmp_path / "pose.onnx")], "is exported already: give --flip-test"),
+        (["--model", str(tmp_path / "pose.onnx")], "is exported already: give --flip-test or --input frame"),
+        (["--model", str(tmp_path / "frame.onnx"), "--input", "frame"], "which takes the frame already"),
         (["--model", str(tmp_path / "none.onnx"), "--flip-test"], "no such network file"),
         (["--model", str(tmp_path / "broken.onnx"), "--flip-test"], "is not an ONNX network"),
         (["--model", str(REPOSITORY / "models" / "person_detector.onnx"), "--flip-test"], "is no pose network"),

@@ -21,9 +21,10 @@ def changed(**values: Any) -> str:
 
 
 OWN_SKELETON = replace(pose_manifest(), skeleton={"name": "pen", "keypoint_names": ["tip", "end"]}, flip_test=True)
+ON_FRAMES = replace(detector_manifest(), input="frame")
 
 
-@pytest.mark.parametrize("manifest", [pose_manifest(), detector_manifest(), OWN_SKELETON])
+@pytest.mark.parametrize("manifest", [pose_manifest(), detector_manifest(), OWN_SKELETON, ON_FRAMES])
 def test_json_there_and_back(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 
@@ -41,7 +42,7 @@ def test_a_file_from_before_the_flip_test_has_none() -> None:
         ({"manifest_version": "absent"}, "version None is unknown"),
         ({"task": "segmentation"}, "task should be one of person_detector, pose, got 'segmentation'"),
         ({"task": ["pose"]}, "task should be one of"),
-        ({"input": "frame"}, "input should be one of"),
+        ({"input": "video"}, "input should be one of crops, frame, got 'video'"),
         ({"precision": "float8"}, "precision should be one of"),
         ({"input_size": [192]}, "input_size should be"),
         ({"input_size": [192, -1]}, "input_size should be"),

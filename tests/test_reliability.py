@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.reliability import BINS, Scored, plot, table
+from benchmarks.reliability import BINS, plot, table
+from train.score_calibration import Scored
 
 
 def test_the_table_rises_with_scores_that_are_probabilities(tmp_path: Path) -> None:

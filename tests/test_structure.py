@@ -19,10 +19,20 @@ LONGEST_FILE = 350
 # Libraries that the runtime packages keep out of everyone's way: library -> the only modules that may import it.
 ADAPTERS = {
     "openvino": {"engines/openvino_engine.py"},
-    "onnxruntime": {"engines/onnxruntime_engine.py"},
-    "onnx": {"engines/compose.py", "engines/precision.py"},
-    "tensorrt": {"engines/tensorrt_engine.py"},
+    # In precision.py for its converter to float16.
+    "onnxruntime": {"engines/onnxruntime_engine.py", "engines/precision.py"},
+    "onnx": {
+        "engines/compose.py",
+        "engines/frame_graph.py",
+        "engines/onnx_facts.py",
+        "engines/precision.py",
+        "engines/quantized.py",
+    },
+    "tensorrt": {"engines/tensorrt_library.py"},
+    "tensorrt_rtx": {"engines/tensorrt_library.py"},
+    "tensorrt_rtx_bindings": {"engines/tensorrt_library.py"},
     "pycuda": {"engines/cuda.py"},
+    "cuda": {"engines/cuda_graph.py"},
     "torch": set[str](),
     "pycocotools": set[str](),
 }

@@ -122,6 +122,23 @@ def test_mistakes_are_one_line(horses: Path, data: Path, capsys: pytest.CaptureF
         main(["pose"])
 
 
+def test_a_written_checkpoint_is_gone_on_from(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the trained weights, as float16, and both networks start from theirs."""
+    trained = {name: tmp_path / name / "best.pt" for name in ("pose", "detector")}
+    for name, checkpoint in trained.items():
+        assert main([name, "--data", str(data), "--out", str(checkpoint.parent), "--batch", "2", *QUICK]) == 0
+    exported = ["--weights", str(trained["pose"]), "--detector", str(trained["detector"]), "--out", str(tmp_path)]
+    assert main(["export", *exported, "--with-checkpoint"]) == 0
+    for name, file in (("pose", "edge_coco_256x192.pt"), ("detector", "person_detector.pt")):
+        kept, before = (read_checkpoint(path).weights for path in (tmp_path / file, trained[name]))
+        assert (tmp_path / file).stat().st_size < 0.7 * trained[name].stat().st_size
+        for key, value in before.items():
+            torch.testing.assert_close(kept[key].float(), value.float(), rtol=2e-3, atol=1e-4)
+        on = ["--init", str(tmp_path / file), "--out", str(tmp_path / f"{name} on")]
+        assert main([name, "--data", str(data), "--batch", "2", *QUICK, *on]) == 0
+    assert "to go on training from" in capsys.readouterr().out
+
+
 def test_more_folders_are_trained_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = make_folder(tmp_path / "more")
     for command in ("pose", "detector"):

@@ -10,13 +10,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.compose import add_flip_test, compose_detector, compose_pose
-from engines.manifest import METADATA_KEY, Manifest
+from engines.compose import add_flip_test, compose_detector, compose_pose, manifest_of
+from engines.manifest import Manifest
 from engines.precision import store_float16
 from pipeline.skeletons import definition_of, skeleton_from
 from train.dark import DarkDecode
 from train.detector import BoxesAndScores, PersonDetectorNetwork
 from train.lite import same_padding
+from train.score_calibration import CalibratedDecode, Calibration
 from train.zoo import ZooModel
 
 OPSET = 17
@@ -62,12 +63,20 @@ def export_pose_network(network: nn.Module, input_size: tuple[int, int]) -> onnx
     return _to_onnx(network, image, ["image"], ["heatmaps"], axes)
 
 
-def export_decode(keypoints: int, heatmap_size: tuple[int, int], kernel: int) -> onnx.ModelProto:
-    """heatmaps float32 [N, K, H, W] -> points [N, K, 2] heatmap px, scores [N, K]; N is free."""
+def export_decode(
+    keypoints: int, heatmap_size: tuple[int, int], kernel: int, calibration: Calibration | None = None
+) -> onnx.ModelProto:
+    """heatmaps float32 [N, K, H, W] -> points [N, K, 2] heatmap px, scores [N, K]; N is free.
+
+    Scores are the heights of the peaks, or with a calibration the chances that it makes of them.
+    """
     width, height = heatmap_size
     heatmaps = torch.rand(2, keypoints, height, width)
     axes = {name: {0: "N"} for name in ("heatmaps", "points", "scores")}
-    return _to_onnx(DarkDecode(kernel), heatmaps, ["heatmaps"], ["points", "scores"], axes)
+    decode: nn.Module = DarkDecode(kernel)
+    if calibration is not None:
+        decode = CalibratedDecode(decode, calibration)
+    return _to_onnx(decode, heatmaps, ["heatmaps"], ["points", "scores"], axes)
 
 
 def export_detector_network(network: PersonDetectorNetwork, side: int) -> onnx.ModelProto:
@@ -83,13 +92,17 @@ def pose_model(
     threshold: float = KEYPOINT_THRESHOLD,
     precision: str = "float16",
     flip_test: bool = False,
+    calibration: Calibration | None = None,
 ) -> onnx.ModelProto:
-    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, K, 2] crop px, scores [N, K]; weights stored in `precision`."""
+    """crops uint8 [N, h, w, 3] BGR -> keypoints [N, K, 2] crop px, scores [N, K]; weights stored in `precision`.
+
+    calibration: what makes chances of the scores; None: they are the heights of the heatmaps' peaks.
+    """
     width, height = model.input_size
     exported = export_pose_network(network, model.input_size)
     if precision == "float16":
         exported = store_float16(exported)
-    decode = export_decode(len(model.skeleton), (width // STRIDE, height // STRIDE), model.kernel)
+    decode = export_decode(len(model.skeleton), (width // STRIDE, height // STRIDE), model.kernel, calibration)
     manifest = pose_manifest(model, threshold, precision)
     composed = compose_pose(exported, decode, manifest)
     return with_flip_test(composed) if flip_test else composed
@@ -97,8 +110,7 @@ def pose_model(
 
 def with_flip_test(model: onnx.ModelProto) -> onnx.ModelProto:
     """A composed pose file with the flip test inside. Raises ValueError for one that has it or is no pose network."""
-    (text,) = (entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
-    manifest = Manifest.from_json(text)
+    manifest = manifest_of(model)
     order = skeleton_from(manifest.skeleton).flip_order if manifest.skeleton is not None else []
     return add_flip_test(model, manifest, order)
 
