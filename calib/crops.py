@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from engines.manifest import SIDE_MULTIPLE, Manifest
 from pipeline.affine import crop_people
 from pipeline.detector import letterbox
 from pipeline.types import Image
@@ -24,6 +25,14 @@ def detector_frames(pictures: Sequence[Picture], longest_side: int, count: int) 
     """Up to `count` letterboxed pictures uint8 [1, h, w, 3] BGR."""
     for index in _spread(len(pictures), count):
         yield letterbox(pictures[index].read(), longest_side)[0][None]
+
+
+def noise(manifest: Manifest) -> list[Image]:
+    """One input uint8 [1, h, w, 3] of noise: an int8 network of it has the real layers, but no use."""
+    width, height = manifest.input_size
+    if manifest.task == "person_detector":
+        height = -(-width * 9 // 16 // SIDE_MULTIPLE) * SIDE_MULTIPLE
+    return [np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)]
 
 
 def _spread(available: int, count: int) -> list[int]:

@@ -9,18 +9,22 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from engines.manifest import Manifest, ModelError, manifest_from_metadata
+from engines.sidecar import read_sidecar
 
 __all__ = ["PRECISIONS", "RUNTIMES", "Engine", "ModelError", "open_engine", "read_manifest"]
 
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "float32", "bfloat16")
+# Of files built by apps/build_engine.py for a GPU: runtime and precision are settled in them.
+ENGINE_SUFFIX = ".engine"
 
 
 class Engine(Protocol):
     """A network that is ready to run.
 
-    The call takes and returns arrays by name. All inputs have the same first dimension N; any N will do, as batches
-    beyond `manifest.largest_batch` are split, and 0 gives empty outputs. The arrays returned are the caller's own.
+    The call takes and returns arrays by name. All inputs but a whole `frame` uint8 [H, W, 3] have the same first
+    dimension N; any N will do, as batches beyond `manifest.largest_batch` are split, and 0 gives empty outputs. The
+    arrays returned are the caller's own.
     Raises ValueError for inputs of another name, type or shape than the network's.
     """
 
@@ -32,7 +36,7 @@ class Engine(Protocol):
 
 
 def open_engine(path: str | Path, runtime: str = "auto", precision: str = "auto", threads: int | None = None) -> Engine:
-    """The network of an ONNX file, ready to run on the CPU.
+    """The network of an ONNX file, ready to run on the CPU, or of an .engine file, on the GPU.
 
     runtime: one of RUNTIMES; "auto" is OpenVINO, or ONNX Runtime where OpenVINO is not installed.
     precision: one of PRECISIONS; "auto" is what the runtime holds for fastest, for OpenVINO bfloat16 where the CPU
@@ -43,6 +47,8 @@ def open_engine(path: str | Path, runtime: str = "auto", precision: str = "auto"
     _check_choice("precision", precision, PRECISIONS)
     if threads is not None and threads < 1:
         raise ModelError(f"threads should be a positive number, or None for all cores, got {threads}")
+    if Path(path).suffix == ENGINE_SUFFIX:
+        return _open_on_gpu(_readable(path), runtime, precision)
     runtime, file = _installed(runtime), _readable(path)
     if runtime == "openvino":
         from engines.openvino_engine import OpenVinoEngine
@@ -54,13 +60,27 @@ def open_engine(path: str | Path, runtime: str = "auto", precision: str = "auto"
 
 
 def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
-    """The manifest in an ONNX file, without preparing the network to run. Raises ModelError as open_engine does."""
+    """The manifest of a network file, without preparing the network to run. Raises ModelError as open_engine does."""
+    if Path(path).suffix == ENGINE_SUFFIX:
+        return read_sidecar(_readable(path)).manifest
     runtime, file = _installed(runtime), _readable(path)
     if runtime == "openvino":
         from engines.openvino_engine import read_metadata
     else:
         from engines.onnxruntime_engine import read_metadata
     return manifest_from_metadata(read_metadata(file), file)
+
+
+def _open_on_gpu(file: Path, runtime: str, precision: str) -> Engine:
+    """The network of an engine file; what was asked for has to be what it was built for."""
+    sidecar = read_sidecar(file)
+    for name, asked, built in (("runtime", runtime, sidecar.runtime), ("precision", precision, sidecar.precision)):
+        if asked not in ("auto", built):
+            cure = f"leave the {name} auto, or rebuild it as {sidecar.rebuild}"
+            raise ModelError(f"{file} was built for the {name} {built}, and {asked} was asked for: {cure}")
+    from engines.tensorrt_engine import TensorRtEngine
+
+    return TensorRtEngine(file)
 
 
 def _installed(runtime: str) -> str:

@@ -1,0 +1,107 @@
+"""Quantised ONNX files as TensorRT reads them right: it knows no uint8 between layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+QUANTISING = ("QuantizeLinear", "DequantizeLinear")
+UNSIGNED_TO_SIGNED = np.float32(255 / 127)
+
+
+def is_quantized(model: ModelProto) -> bool:
+    """Whether the file holds an int8 network by explicit Q/DQ."""
+    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+def signed_int8(model: ModelProto) -> ModelProto:
+    """A copy in which all Q/DQ are int8: uint8 from 0 on becomes the positive half of int8, over the same range.
+
+    TensorRT reads uint8 with zero point 0 as int8 with the same scale, and cuts off the upper half of the range without
+    an error. Here the step doubles instead. Raises ValueError for a zero point other than 0.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in result.graph.initializer}
+    scales: dict[str, str] = {}
+    for node in result.graph.node:
+        if node.op_type not in QUANTISING or len(node.input) < 3:
+            continue
+        zero = tensors.get(node.input[2])
+        if zero is None or zero.data_type != TensorProto.UINT8:
+            continue
+        if numpy_helper.to_array(zero).any():
+            raise ValueError(f"{node.name} has a zero point other than 0, which TensorRT cannot run: quantise anew")
+        if node.input[0] in tensors:
+            raise ValueError(f"{node.name} has weights in uint8, which TensorRT cannot run: quantise anew to int8")
+        scales.setdefault(node.input[1], node.input[2])
+        node.input[1] += ".signed"
+        node.input[2] += ".signed"
+    for scale, zero_point in scales.items():
+        values = numpy_helper.to_array(tensors[scale]) * UNSIGNED_TO_SIGNED
+        zeros = np.zeros(numpy_helper.to_array(tensors[zero_point]).shape, np.int8)
+        result.graph.initializer.append(numpy_helper.from_array(values, f"{scale}.signed"))
+        result.graph.initializer.append(numpy_helper.from_array(zeros, f"{zero_point}.signed"))
+    _drop_unused(result)
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def without_emulated_int8(model: ModelProto) -> ModelProto:
+    """A copy whose convolutions are floats where TensorRT has no int8 ones: transposed ones, and depthwise ones behind
+    activations with a scale for each channel, which it has for weights only.
+
+    It would round in kernels of their own, dequantise the weights in every run, and compute in float32.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in result.graph.initializer}
+    makers = {name: node for node in result.graph.node for name in node.output}
+    for node in result.graph.node:
+        step = makers.get(node.input[0]) if node.input else None
+        rounded = makers.get(step.input[0]) if step is not None and step.op_type == "DequantizeLinear" else None
+        if step is None or rounded is None:
+            continue
+        if node.op_type != "ConvTranspose" and np.prod(tensors[step.input[1]].dims, dtype=int) == 1:
+            continue
+        node.input[0] = rounded.input[0]
+        weight = makers.get(node.input[1]) if node.op_type in ("Conv", "ConvTranspose") else None
+        if weight is not None and weight.op_type == "DequantizeLinear":
+            node.input[1] = f"{weight.output[0]}.plain"
+            values = _dequantized(weight, tensors)
+            result.graph.initializer.append(numpy_helper.from_array(values, node.input[1]))
+    _drop_unused(result)
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def _dequantized(node: NodeProto, tensors: Mapping[str, TensorProto]) -> npt.NDArray[np.float32]:
+    """The weights [out, ...] that a DequantizeLinear makes; its zero points are 0."""
+    values, scale = (numpy_helper.to_array(tensors[name]).astype(np.float32) for name in node.input[:2])
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+    shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)]
+    return values * (scale.reshape(shape) if scale.size > 1 else scale)
+
+
+def _drop_unused(model: ModelProto) -> None:
+    """Take out the Q/DQ nodes that nobody reads any more, and their constants."""
+    wanted = {value.name for value in model.graph.output}
+    kept: list[NodeProto] = []
+    for node in reversed(model.graph.node):
+        if node.op_type not in QUANTISING or wanted.intersection(node.output):
+            wanted.update(node.input)
+            wanted.update(name for attribute in node.attribute for name in _reads(attribute.g))
+            kept.append(node)
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    model.graph.node.extend(reversed(kept))
+    model.graph.initializer.extend(tensors)
+
+
+def _reads(graph: GraphProto) -> list[str]:
+    """The tensors that the nodes of a branch read."""
+    return [name for node in graph.node for name in node.input]
