@@ -1,4 +1,6 @@
-"""`python -m train pose|detector` trains our networks, `export` makes their files, `evaluate` measures the files."""
+"""Trains networks (`pose`, `detector`), makes data for that (`synthesize`, `pseudo-label`), files of the networks
+(`export`), and measures them (`evaluate`).
+"""
 
 from __future__ import annotations
 
@@ -27,21 +29,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="pose|detector|export|evaluate")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     training_command.add_pose_options(commands.add_parser("pose", help="train a pose network"))
     training_command.add_detector_options(commands.add_parser("detector", help="train the person detector"))
-    export = commands.add_parser("export", help="make ONNX files of checkpoints")
-    export_command.add_options(export)
-    export.set_defaults(run=export_command.run)
-    evaluate = commands.add_parser("evaluate", help="measure exported files on the held-out pictures")
-    evaluate_command.add_options(evaluate)
-    evaluate.set_defaults(run=evaluate_command.run)
-    pseudo_label = commands.add_parser("pseudo-label", help="keypoints for boxed people, by a trained network")
-    pseudo_label_command.add_options(pseudo_label)
-    pseudo_label.set_defaults(run=pseudo_label_command.run)
-    synthesize = commands.add_parser("synthesize", help="make training pictures of synthetic people")
-    synthesize_command.add_options(synthesize)
-    synthesize.set_defaults(run=synthesize_command.run)
+    for name, words, module in (
+        ("export", "make ONNX files of checkpoints", export_command),
+        ("evaluate", "measure exported files on the held-out pictures", evaluate_command),
+        ("pseudo-label", "keypoints for boxed people, by a trained network", pseudo_label_command),
+        ("synthesize", "make training pictures of synthetic people", synthesize_command),
+    ):
+        command = commands.add_parser(name, help=words)
+        module.add_options(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
