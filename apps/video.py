@@ -17,7 +17,16 @@ from pipeline.pose_pipeline import Networks
 from pipeline.preview import ContactSheet
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
-from pipeline.sources import DEMO_CLIP, VIDEO_SUFFIXES, Source, SourceError, images_in, open_source, without_password
+from pipeline.sources import (
+    DEMO_CLIP,
+    VIDEO_SUFFIXES,
+    Source,
+    SourceError,
+    images_in,
+    open_decoded_in_hardware,
+    open_source,
+    without_password,
+)
 from pipeline.stats import RunCounts, StageStats, stage_table, write_summary
 from pipeline.streaming import Stop, Stream, stop_on_signals
 from pipeline.types import Frame, Image, Poses
@@ -35,6 +44,7 @@ class VideoSettings:
     detector: Path = DETECTOR
     pose: Path = POSE
     summary: Path | None = None
+    hw_decode: bool = False
 
     def __post_init__(self) -> None:
         at_least("detect_every", self.detect_every, 1)
@@ -85,6 +95,7 @@ def _settings(argv: Sequence[str] | None) -> VideoSettings:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="video, folder of videos or images, or 'demo'")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results, made if need be")
     parser.add_argument("--no-video", action="store_true", help="write no mp4, only JSON lines")
+    parser.add_argument("--hw-decode", action="store_true", help="decode the videos in a Jetson's hardware")
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="up to 9 annotated frames on one picture")
     given = vars(parser.parse_args(argv))
     return read_settings(VideoSettings, given, given.pop("config", None))
@@ -136,7 +147,7 @@ def _run_job(
     """Process one input and report on it. A user's mistake ends this input only."""
     counts, error = RunCounts(), None
     try:
-        source = _open_file(job.spec)
+        source = _open_file(job.spec, settings.hw_decode)
         draw = PoseDrawing(networks.skeleton, networks.score_threshold)
         with ExitStack() as closing:
             sinks = [*_open_sinks(job, source, closing), *sheet]
@@ -155,11 +166,11 @@ def _run_job(
     return {"input": job.name, **results, "error": error, **counts.as_dict()}
 
 
-def _open_file(spec: str) -> Source:
+def _open_file(spec: str, hw_decode: bool) -> Source:
     """The source, if it has an end."""
     if Path(spec).is_dir() and not images_in(Path(spec)):
         raise SourceError(f"{spec}: no videos and no images in this folder")
-    source = open_source(spec)
+    source = (open_decoded_in_hardware if hw_decode else open_source)(spec)
     if source.live:
         source.close()
         raise SourceError(f"{source.name}: a live source has no end; use apps/webcam.py")

@@ -13,7 +13,7 @@ from pipeline.drawing import PoseDrawing
 from pipeline.pose_pipeline import Networks
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, WindowSink
-from pipeline.sources import Source, open_source
+from pipeline.sources import Source, open_decoded_in_hardware, open_source
 from pipeline.stats import StageStats, stage_table, write_summary
 from pipeline.streaming import Stop, Stream, stop_on_signals
 
@@ -31,6 +31,7 @@ class WebcamSettings:
     detector: Path = DETECTOR
     pose: Path = POSE
     summary: Path | None = None
+    hw_decode: bool = False
 
     def __post_init__(self) -> None:
         at_least("detect_every", self.detect_every, 1)
@@ -49,7 +50,7 @@ def _run(argv: Sequence[str] | None) -> int:
     stats = StageStats()
     with stop_on_signals() as stop:
         networks = Networks(settings.detector, settings.pose, stats)
-        source = open_source(settings.source)
+        source = (open_decoded_in_hardware if settings.hw_decode else open_source)(settings.source)
         with ExitStack() as closing:
             sinks = _open_sinks(settings, source, stop, closing)
             draw = PoseDrawing(networks.skeleton, networks.score_threshold)
@@ -67,8 +68,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _settings(argv: Sequence[str] | None) -> WebcamSettings:
     parser = new_parser(__doc__)
-    source_help = "camera number, /dev/videoN, RTSP or HTTP URL, video, image folder, or 'demo' (0)"
+    source_help = "camera number, /dev/videoN, csi://N, RTSP or HTTP URL, video, image folder, or 'demo' (0)"
     parser.add_argument("--source", help=source_help)
+    parser.add_argument("--hw-decode", action="store_true", help="decode files and RTSP in a Jetson's hardware")
     parser.add_argument("--headless", action="store_true", help="show no window")
     parser.add_argument("--save", type=Path, metavar="MP4", help="save the annotated video")
     parser.add_argument("--json", type=Path, metavar="JSONL", help="write one JSON line a frame")

@@ -6,13 +6,26 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
+from pipeline.gstreamer import (
+    CSI,
+    NVIDIA_HINT,
+    RTSP,
+    Pipeline,
+    PipelineError,
+    csi_pipeline,
+    file_pipeline,
+    has_gstreamer,
+    missing_elements,
+    rtsp_pipeline,
+    without_gstreamer,
+)
 from pipeline.types import Frame, Image
 
 DEMO_CLIP = Path(__file__).resolve().parent.parent / "assets" / "demo.mp4"
@@ -45,7 +58,7 @@ class Source(Protocol):
 
 
 def open_source(spec: str) -> Source:
-    """The source that `spec` names: camera index, /dev/videoN, URL, video file, image, image folder, or `demo`.
+    """The source that `spec` names: camera index, /dev/videoN, csi://N, URL, video file, image, folder, or `demo`.
 
     Raises SourceError, with one line that says how to mend it.
     """
@@ -53,8 +66,28 @@ def open_source(spec: str) -> Source:
         return VideoSource(spec, int(spec), live=True)
     if spec.startswith("/dev/video"):
         return VideoSource(spec, spec, live=True)
+    if spec.startswith(CSI):
+        return _open_pipeline(spec, lambda: csi_pipeline(spec))
     if "://" in spec:
         return VideoSource(without_password(spec), spec, live=None)
+    return _open_path(spec, lambda path: VideoSource(str(path), str(path), live=False))
+
+
+def open_decoded_in_hardware(spec: str) -> Source:
+    """As `open_source`, with files and RTSP streams decoded by a Jetson's video decoder; CSI and images as they are.
+
+    Raises SourceError, also for a source that cannot be decoded so.
+    """
+    if spec.startswith(RTSP):
+        return _open_pipeline(without_password(spec), lambda: rtsp_pipeline(spec))
+    if spec.startswith(CSI):
+        return open_source(spec)
+    if spec.isdecimal() or spec.startswith("/dev/video") or "://" in spec:
+        raise SourceError(f"{without_password(spec)}: hardware decoding is for video files and rtsp:// addresses")
+    return _open_path(spec, lambda path: _open_pipeline(str(path), lambda: file_pipeline(path)))
+
+
+def _open_path(spec: str, open_video: Callable[[Path], Source]) -> Source:
     path = DEMO_CLIP if spec == "demo" else Path(spec)
     if path.is_dir():
         return ImageSource(str(path), images_in(path))
@@ -65,7 +98,19 @@ def open_source(spec: str) -> Source:
         return ImageSource(str(path), [path])
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes); expected a video")
-    return VideoSource(str(path), str(path), live=False)
+    return open_video(path)
+
+
+def _open_pipeline(name: str, make: Callable[[], Pipeline]) -> Source:
+    try:
+        pipeline = make()
+    except PipelineError as error:
+        raise SourceError(str(error)) from error
+    if not has_gstreamer(cv2.getBuildInformation()):
+        raise SourceError(without_gstreamer(name, cv2.__version__, str(Path(cv2.__file__).parent)))
+    if missing := missing_elements(pipeline.needs):
+        raise SourceError(f"{name}: GStreamer has no {' and no '.join(missing)}; {NVIDIA_HINT}")
+    return VideoSource(name, pipeline, pipeline.live)
 
 
 def without_password(spec: str) -> str:
@@ -85,7 +130,11 @@ def quiet_opencv() -> None:
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        library: Any = cv2
+        if hasattr(library.utils, "logging"):
+            library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)
+        else:  # Ubuntu's OpenCV
+            library.setLogLevel(0)
 
 
 class VideoSource:
@@ -93,9 +142,10 @@ class VideoSource:
 
     still = False
 
-    def __init__(self, name: str, target: int | str, live: bool | None) -> None:
+    def __init__(self, name: str, target: int | str | Pipeline, live: bool | None) -> None:
         quiet_opencv()
         self.name = name
+        self._has_times = not isinstance(target, Pipeline)
         self._capture = _open_capture(target, live)
         self._first = self._read() if self._capture.isOpened() else None
         if self._first is None:
@@ -135,7 +185,8 @@ class VideoSource:
         return np.asarray(image, np.uint8) if got else None
 
     def _position_ms(self) -> float:
-        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        # A pipeline answers with the place that it has come to itself, which is ahead of the frame.
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) if self._has_times else 0.0
 
     def _ended_early(self, frames_read: int, last_s: float) -> bool:
         """Whether both the count and the time of the last frame fall short of what the container announced.
@@ -184,9 +235,16 @@ class ImageSource:
         """Nothing to free."""
 
 
-def _open_capture(target: int | str, live: bool | None) -> cv2.VideoCapture:
+def _open_capture(target: int | str | Pipeline, live: bool | None) -> cv2.VideoCapture:
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    if isinstance(target, Pipeline):
+        # OpenCV 4.6 refuses a pipeline that is given timeouts, so that a camera that falls silent is not noticed.
+        if live and tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 7):
+            capture = cv2.VideoCapture(target.text, cv2.CAP_GSTREAMER, timeouts)
+            if capture.isOpened():
+                return capture
+        return cv2.VideoCapture(target.text, cv2.CAP_GSTREAMER)
     if isinstance(target, str) and live is None:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
         return cv2.VideoCapture(target, cv2.CAP_ANY, timeouts)
     capture = cv2.VideoCapture(target)
     if live:
@@ -194,7 +252,9 @@ def _open_capture(target: int | str, live: bool | None) -> cv2.VideoCapture:
     return capture
 
 
-def _why_not_opened(name: str, target: int | str, live: bool | None) -> str:
+def _why_not_opened(name: str, target: int | str | Pipeline, live: bool | None) -> str:
+    if isinstance(target, Pipeline):
+        return f"{name}: no picture came through GStreamer; {target.hint}"
     if live is None:
         return f"{name}: no video came from this address within {OPEN_TIMEOUT_MS // 1000} s; is the camera reachable?"
     if not live:
