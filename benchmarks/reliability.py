@@ -22,25 +22,30 @@ BINS = 8
 VISIBLE, HIDDEN = 2, 1
 
 
-def table(keypoints: Scored) -> list[tuple[float, float, float]]:
-    """(mean score, share of labelled keypoints that are right, share without a label) of each bin, by rising score."""
+def table(keypoints: Scored) -> list[tuple[float, float, float, float]]:
+    """(mean score, share of keypoints that are right, share of the labelled that are, share without a label) of each
+    bin, by rising score.
+    """
     rows = []
     for part in np.array_split(np.argsort(keypoints.score), BINS):
-        has_label = keypoints.visibility[part] > 0
-        right = float(keypoints.right[part][has_label].mean()) if has_label.any() else float("nan")
-        rows.append((float(keypoints.score[part].mean()), right, float(1 - has_label.mean())))
+        has_label, right = keypoints.visibility[part] > 0, keypoints.right[part]
+        of_labelled = float(right[has_label].mean()) if has_label.any() else float("nan")
+        rows.append(
+            (float(keypoints.score[part].mean()), float(right.mean()), of_labelled, float(1 - has_label.mean()))
+        )
     return rows
 
 
-def plot(rows: list[tuple[float, float, float]], title: str, file: Path) -> None:
+def plot(rows: list[tuple[float, float, float, float]], title: str, file: Path) -> None:
     """Share of right keypoints over score, with the line of a score that is a probability."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot()
-    scores, right, absent = zip(*rows, strict=True)
+    scores, right, of_labelled, absent = zip(*rows, strict=True)
     axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="a probability")
-    axes.plot(scores, right, marker="o", label="right, of those with a label")
+    axes.plot(scores, right, marker="o", label="right, of all")
+    axes.plot(scores, of_labelled, marker="o", alpha=0.4, label="right, of those with a label")
     axes.plot(scores, absent, marker="s", color="0.5", label="without a label (outside, or not to be seen)")
     axes.set(xlabel="keypoint score", ylabel="share", xlim=(0, 1), ylim=(0, 1), title=title)
     axes.legend(fontsize=8)
@@ -57,10 +62,10 @@ def main() -> None:
     options = parser.parse_args()
     engine = open_pose_model(options.pose, flip_test=options.flip_test)
     keypoints = scored_keypoints(PoseEstimator(engine), split(options.data / "coco_train", validation=True))
-    print(f"{'score':>8}{'right':>8}{'no label':>10}")
+    print(f"{'score':>8}{'right':>8}{'of labelled':>13}{'no label':>10}")
     rows = table(keypoints)
-    for score, right, absent in rows:
-        print(f"{score:>8.2f}{right:>8.2f}{absent:>10.2f}")
+    for score, right, of_labelled, absent in rows:
+        print(f"{score:>8.2f}{right:>8.2f}{of_labelled:>13.2f}{absent:>10.2f}")
     for name, visibility in (("visible", VISIBLE), ("hidden", HIDDEN)):
         some = keypoints.visibility == visibility
         print(f"{name}: {some.sum()} keypoints, mean score {keypoints.score[some].mean():.2f}, "

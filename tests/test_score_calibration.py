@@ -15,12 +15,11 @@ CALIBRATION = Calibration(half=0.3, power=2.5)
 
 
 def drawn(calibration: Calibration, count: int = 20000) -> Scored:
-    """Keypoints that are right as often as the calibration says; a quarter of them without a label."""
+    """Keypoints that are right as often as the calibration says; half of those that are not have no label."""
     random = np.random.default_rng(0)
     height = random.uniform(0.01, 1, count)
-    chance = 1 / (1 + (calibration.half / height) ** calibration.power)
-    visibility = np.where(random.uniform(size=count) < 0.25, 0, 2)
-    return Scored(height, (random.uniform(size=count) < chance) & (visibility > 0), visibility)
+    right = random.uniform(size=count) < 1 / (1 + (calibration.half / height) ** calibration.power)
+    return Scored(height, right, np.where(right | (random.uniform(size=count) < 0.5), 2, 0))
 
 
 def test_the_fit_finds_the_calibration() -> None:

@@ -62,16 +62,16 @@ def scored_keypoints(estimator: PoseEstimator, pictures: Sequence[Picture]) -> S
 
 
 def fitted(keypoints: Scored, steps: int = 50) -> Calibration:
-    """The calibration under which the labelled keypoints are most likely: logistic regression by Newton's method.
+    """The calibration under which what is right and what is not is most likely: logistic regression by Newton's method.
 
+    A keypoint without a label (outside the picture, or not to be seen) counts as not right: it should score low.
     Raises ValueError when all are right or all wrong, or when higher peaks are not right more often.
     """
-    known = keypoints.visibility > 0
-    right = keypoints.right[known].astype(np.float64)
+    right = keypoints.right.astype(np.float64)
     if right.min(initial=1) == right.max(initial=0):
-        raise ValueError(f"all of the {len(right)} labelled keypoints are {'right' if right.any() else 'wrong'}: "
+        raise ValueError(f"all of the {len(right)} keypoints are {'right' if right.any() else 'wrong'}: "
                          "expected some of both to learn what a score is worth")  # fmt: skip
-    height = np.log(np.maximum(keypoints.score[known], LEAST_HEIGHT))
+    height = np.log(np.maximum(keypoints.score, LEAST_HEIGHT))
     inputs = np.stack((height, np.ones_like(height)), 1)
     weights = np.zeros(2)
     for _ in range(steps):
