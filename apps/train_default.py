@@ -36,11 +36,15 @@ STEPS: Mapping[str, str] = {
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
         "train detector --data {data} --more {out}/synthetic=0.3 --init {out}/detector1/best.pt --out {out}/detector2 "
-        + TRAINING
+        "--epochs 2 --learning-rate 8e-4 " + TRAINING
     ),
-    "files": ("train export --weights {out}/pose3/last.pt --detector {out}/detector2/best.pt --out {models}"),
+    "files": (
+        "train export --weights {out}/pose3/last.pt --calibrate {data} --with-checkpoint "
+        "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
+    ),
     "int8 file": (
-        "calib --model {models}/edge_coco_256x192.onnx --data {data} --out {models}/edge_coco_256x192_int8.onnx"
+        "calib --model {models}/edge_coco_256x192.onnx --images {data}/coco_train/images {data}/lspet/images "
+        "--annotations {data}/coco_train/person_keypoints.json --out {models}/edge_coco_256x192_int8.onnx"
     ),
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
