@@ -2,59 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import nncf
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto, helper
 from onnx.utils import Extractor
 
+from calib.methods import DEFAULT, FloatArray, range_estimator, set_entropy_ranges
 from engines.compose import with_manifest
 from engines.manifest import Manifest
+from engines.onnx_facts import CALIBRATION_KEY
+from engines.precision import expand_float32
+from engines.quantized import signed_int8
 from pipeline.types import Image
 from train.loop import normalise
 
 NETWORK_OUTPUTS = {"pose": ["network/heatmaps"], "person_detector": ["network/boxes", "network/scores"]}
 
 
-def quantize(model: onnx.ModelProto, manifest: Manifest, crops: Iterable[Image]) -> onnx.ModelProto:
+def quantize(
+    model: onnx.ModelProto,
+    manifest: Manifest,
+    crops: Iterable[Image],
+    method: str = DEFAULT,
+    keep_float: Sequence[str] = (),
+    signed: bool = False,
+) -> onnx.ModelProto:
     """The same file with an int8 network: weights and activations of its convolutions but the last ones.
 
     crops: calibration inputs, uint8 [1, h, w, 3] BGR each. Every node that no convolution follows stays float: the
-    last convolutions, whose values are the answer, and all that reads them.
+    last convolutions, whose values are the answer, and all that reads them. method: one of calib.methods.METHODS.
+    keep_float: names of nodes that stay float, too. signed: int8 everywhere, no uint8. The metadata gets a hash of
+    inputs and settings. Raises ValueError for an unknown method, and names that are not in the network.
     """
-    network = _with_float32_weights(_network_of(model, manifest))
-    images = [{"image": normalise(torch.from_numpy(crop)).numpy()} for crop in crops]
-    ignored = nncf.IgnoredScope(names=sorted(_behind_the_convolutions(network)), validate=False)
-    quantized = nncf.quantize(network, nncf.Dataset(images), subset_size=len(images), ignored_scope=ignored)
+    network = network_of(expand_float32(model), manifest)
+    inputs = list(crops)
+    made = _quantized(network, inputs, method, keep_float)
     versions = {**manifest.versions, "nncf": nncf.__version__}
-    made = replace(manifest, precision="int8", versions=versions)
-    return with_manifest(_replaced(model, network, quantized), made)
+    result = with_network(model, network, made)
+    helper.set_model_props(
+        result,
+        {entry.key: entry.value for entry in result.metadata_props}
+        | {CALIBRATION_KEY: _hash(inputs, method, *sorted(keep_float), "signed" * signed)},
+    )
+    result = with_manifest(result, replace(manifest, precision="int8", versions=versions))
+    return signed_int8(result) if signed else result
 
 
-def _network_of(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+def network_of(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:
+    """The network of a composed file, from normalised images on to what the last convolutions make."""
     return Extractor(model).extract_model(["image"], NETWORK_OUTPUTS[manifest.task])
 
 
-def _with_float32_weights(network: onnx.ModelProto) -> onnx.ModelProto:
-    """The casts of weights that are stored as float16 done away with: the quantiser wants plain constants."""
-    stored = {tensor.name: tensor for tensor in network.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
-    kept = []
-    for node in network.graph.node:
-        if node.op_type == "Cast" and node.input[0] in stored:
-            values = numpy_helper.to_array(stored[node.input[0]]).astype(np.float32)
-            stored[node.input[0]].CopyFrom(numpy_helper.from_array(values, node.output[0]))
-        else:
-            kept.append(node)
-    del network.graph.node[:]
-    network.graph.node.extend(kept)
-    return network
+def normalised(crop: Image) -> dict[str, FloatArray]:
+    """A network's input by name, image float32 [N, 3, h, w], of crops uint8 [N, h, w, 3] BGR."""
+    return {"image": np.ascontiguousarray(normalise(torch.from_numpy(crop)).numpy())}
 
 
-def _behind_the_convolutions(network: onnx.ModelProto) -> set[str]:
+def behind_the_convolutions(network: onnx.ModelProto) -> set[str]:
     """The names of the nodes from which no convolution follows."""
     leads_to_convolution: set[str] = set()
     ignored = set()
@@ -67,7 +78,36 @@ def _behind_the_convolutions(network: onnx.ModelProto) -> set[str]:
     return ignored
 
 
-def _replaced(model: onnx.ModelProto, network: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
+def _quantized(
+    network: onnx.ModelProto, inputs: Sequence[Image], method: str, keep_float: Sequence[str]
+) -> onnx.ModelProto:
+    if unknown := sorted(set(keep_float) - {node.name for node in network.graph.node}):
+        raise ValueError(f"the network has no layer {', '.join(unknown)} that could be kept in float")
+    nncf.set_log_level(logging.ERROR)  # It lists every node that it was told to leave alone.
+    parameters = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=range_estimator(method))
+    ignored = nncf.IgnoredScope(names=sorted(behind_the_convolutions(network) | set(keep_float)), validate=False)
+    made: onnx.ModelProto = nncf.quantize(
+        network,
+        nncf.Dataset(inputs, normalised),
+        subset_size=len(inputs),
+        ignored_scope=ignored,
+        advanced_parameters=parameters,
+    )
+    if method == "entropy":
+        set_entropy_ranges(made, network, map(normalised, inputs))
+    return made
+
+
+def _hash(inputs: Sequence[Image], *settings: str) -> str:
+    """Of the calibration inputs and what was done with them, in hexadecimal digits."""
+    digest = hashlib.sha256(repr((nncf.__version__, settings)).encode())
+    for image in inputs:
+        digest.update(f"{image.shape}".encode())
+        digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def with_network(model: onnx.ModelProto, network: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the nodes of `network`, a part of it, replaced by those of `other`."""
     made = {name for node in network.graph.node for name in node.output}
     made |= {tensor.name for tensor in network.graph.initializer}

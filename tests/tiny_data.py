@@ -60,3 +60,16 @@ def make_horses(folder: Path) -> tuple[Path, Path]:
     }
     (folder / "horses.json").write_text(json.dumps(content))
     return folder / "horses.json", folder / "photos"
+
+
+def squares_folder(path: Path) -> Path:
+    """A folder of two pictures, each with bright squares on the cells of the tiny detector, of its own texture."""
+    folder = path / "people"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for number in range(2):
+        image = np.zeros((96, 96, 3), np.uint8)
+        for x, y in ((0, 0), (32, 64), (64, 32))[: 2 + number]:
+            image[y : y + 32, x : x + 32] = random.integers(200, 256, (32, 32, 3))
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return folder

@@ -104,3 +104,37 @@ def detector_file(folder: Path, top_k: int = 5) -> Path:
     file = folder / "detector.onnx"
     onnx.save(compose_detector(detector_network(), replace(detector_manifest(), score_threshold=0.5), top_k), file)
     return file
+
+
+def layered_pose_network(outlier: float = 1.0) -> onnx.ModelProto:
+    """image [N, 3, 64, 48] -> heatmaps [N, 17, 16, 12] by four named convolutions, first to last.
+
+    outlier: how much larger than the others the first channel between `first` and `second` is, to no use; large, it
+    leaves `second` next to nothing of int8's steps for the rest.
+    """
+    random = np.random.default_rng(5)
+    shapes = {"first": (8, 3, 3, 3), "second": (8, 8, 3, 3), "third": (8, 8, 1, 1), "last": (17, 8, 1, 1)}
+    weights = {
+        name: random.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    weights["first"][0] = np.abs(weights["first"][0]) * outlier
+    weights["second"][:, 0] = 0
+    nodes, before = [], "image"
+    for name in shapes:
+        stride, after = (2 if name in ("first", "second") else 1), "heatmaps" if name == "last" else f"{name}/sum"
+        padding = [1, 1, 1, 1] if name in ("first", "second") else [0, 0, 0, 0]
+        nodes.append(
+            helper.make_node("Conv", [before, f"{name}/weight"], [after], name, strides=[stride] * 2, pads=padding)
+        )
+        if name != "last":
+            nodes.append(helper.make_node("Relu", [after], [f"{name}/relu"], f"{name}/relu"))
+        before = f"{name}/relu"
+    inputs: Shapes = {"image": ("N", 3, HEIGHT, WIDTH)}
+    constants = {f"{name}/weight": array for name, array in weights.items()}
+    return graph(nodes, inputs, {"heatmaps": ("N", 17, HEIGHT // 4, WIDTH // 4)}, constants)
+
+
+def layered_pose_model(outlier: float = 1.0) -> onnx.ModelProto:
+    """The same, composed: crops uint8 [N, 64, 48, 3] -> keypoints, scores."""
+    return compose_pose(layered_pose_network(outlier), argmax_decode(), pose_manifest())

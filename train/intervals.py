@@ -32,7 +32,7 @@ def bootstrap_interval(
 
 def average_precision_interval(truth: Truth, results: Results, skeleton: Skeleton) -> tuple[float, float]:
     """The interval of COCO's AP."""
-    figure = _resampled(truth, results, skeleton)
+    figure = resampled_precision(truth, results, skeleton)
     return bootstrap_interval(figure, len(truth.pictures))
 
 
@@ -40,17 +40,24 @@ def average_precision_difference(
     truth: Truth, results: Results, others: Results, skeleton: Skeleton
 ) -> tuple[float, float]:
     """The interval of how much higher the AP of `results` is than that of `others`, on the same pictures each time."""
-    ours, theirs = (_resampled(truth, each, skeleton) for each in (results, others))
+    ours, theirs = (resampled_precision(truth, each, skeleton) for each in (results, others))
     return bootstrap_interval(lambda picked: ours(picked) - theirs(picked), len(truth.pictures))
 
 
-def _resampled(truth: Truth, results: Results, skeleton: Skeleton) -> Callable[[IntArray], float]:
-    """COCO's AP over pictures drawn again, of their places in truth.pictures."""
+def resampled_precision(truth: Truth, results: Results, skeleton: Skeleton) -> Callable[[IntArray], float]:
+    """COCO's AP over pictures drawn again, of their places in truth.pictures; the same draw is computed once."""
     ids = np.asarray(truth.pictures)
     truth_rows = [np.flatnonzero(truth.image_ids == image_id) for image_id in ids]
     result_rows = [np.flatnonzero(results.image_ids == image_id) for image_id in ids]
 
+    values: dict[bytes, float] = {}
+
     def figure(picked: IntArray) -> float:
+        if picked.tobytes() not in values:
+            values[picked.tobytes()] = drawn(picked)
+        return values[picked.tobytes()]
+
+    def drawn(picked: IntArray) -> float:
         expected, found = _rows(truth_rows, picked), _rows(result_rows, picked)
         again = Truth(
             range(len(picked)),
