@@ -74,7 +74,7 @@ class Study:
         self.judge = Judge(_open(self.floats[0]), pictures, annotated)
 
     def run(self, methods: Sequence[str], keep_float: int | str, signed: bool, every_layer: bool) -> Outcome:
-        """Quantise by the methods and take the one whose keypoints move least; keep that many layers of it in float.
+        """Quantise by the methods and take the one whose keypoints jump least; keep that many layers of it in float.
 
         keep_float: a number, or AUTO. every_layer: measure what each layer costs, even where none is kept.
         """
@@ -100,10 +100,10 @@ class Study:
         return self._file(f"{method}_{len(kept)}", made)
 
     def _best_of(self, candidates: dict[str, Candidate]) -> tuple[str, list[tuple[Candidate, Row]]]:
-        """The method whose keypoints' median shift is least, and the rows of the float forms and all methods."""
+        """The method whose keypoints' 99th percentile is least, and the rows of the float forms and all methods."""
         forms = tqdm([*self.floats, *candidates.values()], "measure", leave=False, disable=None)
         rows = [self._row(candidate) for candidate in forms]
-        shifts = {row.name: row.shift.median_share for _, row in rows if row.shift}
+        shifts = {row.name: row.shift.p99_share for _, row in rows if row.shift}
         return min(candidates, key=lambda method: shifts[candidates[method].name]), rows
 
     def _worst(self, file: Path, keep_float: int | str) -> tuple[list[str], list[LayerCost]]:

@@ -119,7 +119,10 @@ def test_inside_equals_outside_for_the_shipped_files(file: str, runtime: str, tm
     points, scores = decode(merged, 11)
     onnx.save(with_flip_test(model), tmp_path / "flip.onnx")
     found = open_engine(tmp_path / "flip.onnx", runtime, "float32")({"crops": pictures})
-    np.testing.assert_allclose(found["scores"], scores, atol=1e-4)
+    # The files make chances of the peaks' heights, both the same.
+    tail = between(onnx.load(MODELS / "edge_coco_256x192.onnx"), "whole_heatmaps", "scores")
+    chances = onnxruntime_run(tail, merged.numpy(), tmp_path)[0]
+    np.testing.assert_allclose(found["scores"], chances, atol=1e-4)
     sane = short_steps(points.numpy(), merged.numpy(), longest=1.0) & (scores.numpy() > 0.1)
     assert sane.sum() > 40
     np.testing.assert_allclose(found["keypoints"][sane], points.numpy()[sane] * 4, atol=0.01)
