@@ -44,7 +44,8 @@ STEPS: Mapping[str, str] = {
     ),
     "int8 file": (
         "calib --model {models}/edge_coco_256x192.onnx --images {data}/coco_train/images {data}/lspet/images "
-        "--annotations {data}/coco_train/person_keypoints.json --out {models}/edge_coco_256x192_int8.onnx"
+        "--annotations {data}/coco_train/person_keypoints.json --detector {models}/person_detector.onnx "
+        "--out {models}/edge_coco_256x192_int8.onnx"
     ),
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}

@@ -26,7 +26,7 @@ HRNET = "coco_hrnet_w32_256x192"
 CONVOLUTIONS = {
     ("edge", "float32"): {"Float": 53},
     ("edge", "float16"): {"Half": 53},
-    ("edge", "int8"): {"Int8": 37, "Half": 16},
+    ("edge", "int8"): {"Int8": 36, "Half": 17},
     ("detector", "float32"): {"Float": 75},
     ("detector", "float16"): {"Half": 75},
     ("detector", "int8"): {"Int8": 45, "Half": 30},
