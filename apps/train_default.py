@@ -17,6 +17,7 @@ from pathlib import Path
 from apps.command_line import MODELS, tell, tell_mistake
 from calib.__main__ import main as calib
 from train.__main__ import main as train
+from train.datasets.files import write_json
 
 DONE = "done.json"
 TRAINING = "--workers {workers} --device {device}"
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None, steps: Mapping[str, str] = STEP
             if code:
                 return code
             done[name] = words
-            _write_done(options.out, done)
+            options.out.mkdir(parents=True, exist_ok=True)
+            write_json(options.out / DONE, done)
     except (OSError, ValueError) as error:
         tell_mistake(error)
         return 1
@@ -105,13 +107,6 @@ def _read_done(out: Path) -> dict[str, list[str]]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not the list of finished steps that this program keeps: give another --out")
     return content
-
-
-def _write_done(out: Path, done: Mapping[str, list[str]]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = out / f"{DONE}.tmp"
-    temporary.write_text(json.dumps(done, indent=2))
-    temporary.replace(out / DONE)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from tqdm import tqdm
 from pipeline.pose import PoseEstimator
 from pipeline.skeletons import COCO
 from train.datasets.coco_layout import split
+from train.datasets.files import write_json
 from train.datasets.pictures import Picture
 from train.models import open_pose_model
 from train.pseudo_labels import Agreement, agreed_keypoints
@@ -101,8 +100,6 @@ def _link(link: Path, images: Path) -> None:
 
 
 def _write(path: Path, images: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
-    """Write the file so that an interruption leaves none or the old one."""
+    """Write annotations in COCO's layout."""
     category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO.keypoint_names)}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"images": images, "annotations": rows, "categories": [category]}))
-    os.replace(temporary, path)
+    write_json(path, {"images": images, "annotations": rows, "categories": [category]})

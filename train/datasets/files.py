@@ -1,4 +1,4 @@
-"""Opening the files that a user names: each thing that can be wrong with one has its own message."""
+"""Opening the files that a user names, each thing that can be wrong with one in its own message, and writing JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def read_json(path: Path, what: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}): expected {what}") from None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file so that an interruption, or another process that writes it too, leaves a whole one or none."""
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(content, separators=(",", ":")))
+    os.replace(temporary, path)
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from pipeline.skeletons import COCO
 from pipeline.types import Image
-from train.datasets.files import read_json
+from train.datasets.files import read_json, write_json
 from train.datasets.pictures import Picture
 from train.synthetic.backgrounds import Backgrounds, person_free
 from train.synthetic.bodies import BodyModel
@@ -122,19 +121,13 @@ def _write(scenes: Scenes, folder: Path, number: int, seed: int) -> None:
     picture, people = scenes.picture(rng)
     _write_jpeg(folder / "images" / _name(number), picture, int(rng.integers(55, 96)))
     height, width = picture.shape[:2]
-    _write_json(_label(folder, number), {"seed": seed, "width": width, "height": height, "people": people})
+    write_json(_label(folder, number), {"seed": seed, "width": width, "height": height, "people": people})
 
 
 def _write_jpeg(path: Path, picture: Image, quality: int) -> None:
     encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_bytes(encoded.tobytes())
-    os.replace(temporary, path)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(content, separators=(",", ":")))
     os.replace(temporary, path)
 
 
@@ -149,5 +142,5 @@ def _gather(folder: Path, count: int) -> int:
             rows.append({"id": len(rows) + 1, "image_id": number + 1, "category_id": 1, **row})
     categories = [{"id": 1, "name": "person", "keypoints": list(COCO.keypoint_names)}]
     info = {"description": "synthetic people, COCO-17 layout"}
-    _write_json(folder / ANNOTATIONS, {"info": info, "images": images, "annotations": rows, "categories": categories})
+    write_json(folder / ANNOTATIONS, {"info": info, "images": images, "annotations": rows, "categories": categories})
     return len(rows)
