@@ -12,22 +12,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from pipeline.sources import quiet_opencv
+from pipeline.text_output import SinkError as SinkError
+from pipeline.text_output import TextOutput, cannot_write, partial_path
 from pipeline.types import Frame, Image, Poses
 
 WRITABLE_FPS = (1.0, 240.0)
 LONGEST_HOLD_S = 10.0  # a live video does not grow by more while nothing arrives
 PROBE = "import cv2; cv2.namedWindow('darkstream'); cv2.destroyAllWindows()"
 ESCAPE = 27
-
-
-class SinkError(OSError):
-    """An output that cannot be opened or written; the message says which and why."""
 
 
 class Sink(Protocol):
@@ -44,20 +42,10 @@ class Sink(Protocol):
 
 
 class JsonLinesSink:
-    """One JSON object a frame, a line each, in pixels of the original frame.
-
-    A path that exists and is no regular file, such as /dev/stdout or a pipe, is written to directly.
-    """
+    """One JSON object a frame, a line each, in pixels of the original frame."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        direct = path.exists() and not path.is_file()
-        self._writing_to = path if direct else _partial(path)
-        try:
-            # Line by line, so that a reader of the unfinished file sees whole lines.
-            self._file: TextIO = open(self._writing_to, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-        except OSError as error:
-            raise SinkError(_cannot_write(path, error)) from error
+        self._output = TextOutput(path)
 
     def wants_picture(self, frame: Frame) -> bool:
         """Never."""
@@ -65,23 +53,20 @@ class JsonLinesSink:
 
     def write(self, frame: Frame, poses: Poses, picture: Image | None) -> None:
         """Write the people of a frame."""
-        try:
-            self._file.write(json_line(frame, poses) + "\n")
-        except OSError as error:
-            raise SinkError(_cannot_write(self._path, error)) from error
+        self._output.write(json_line(frame, poses) + "\n")
 
     def close(self) -> None:
         """Give the file its name."""
-        try:
-            self._file.close()
-            if self._writing_to != self._path:
-                os.replace(self._writing_to, self._path)
-        except OSError as error:
-            raise SinkError(_cannot_write(self._path, error)) from error
+        self._output.close()
 
 
 def json_line(frame: Frame, poses: Poses) -> str:
-    """A frame as JSON: pixels to 0.01, scores to 0.001, seconds to 0.0001. ValueError if a number is not finite."""
+    """A frame as one line of JSON. ValueError if a number is not finite."""
+    return json.dumps(frame_object(frame, poses), allow_nan=False)
+
+
+def frame_object(frame: Frame, poses: Poses) -> dict[str, Any]:
+    """A frame as JSON has it: pixels to 0.01, scores to 0.001, seconds to 0.0001."""
     boxes = np.round(poses.boxes.astype(np.float64), 2).tolist()
     box_scores = np.round(poses.box_scores.astype(np.float64), 3).tolist()
     points = np.round(poses.keypoints.astype(np.float64), 2)
@@ -91,7 +76,7 @@ def json_line(frame: Frame, poses: Poses) -> str:
         {"id": track_id, "box": box, "score": score, "keypoints": rows}
         for track_id, box, score, rows in zip(poses.track_ids.tolist(), boxes, box_scores, keypoints, strict=True)
     ]
-    return json.dumps({"frame": frame.index, "time_s": round(frame.time_s, 4), "people": people}, allow_nan=False)
+    return {"frame": frame.index, "time_s": round(frame.time_s, 4), "people": people}
 
 
 class Mp4Sink:
@@ -104,7 +89,7 @@ class Mp4Sink:
         if path.suffix.lower() != ".mp4":
             raise SinkError(f"{path}: expected a name ending in .mp4 for the video")
         quiet_opencv()
-        self._path, self._partial = path, _partial(path)
+        self._path, self._partial = path, partial_path(path)
         self._fps = float(np.clip(fps, *WRITABLE_FPS)) if math.isfinite(fps) else WRITABLE_FPS[0]
         self._by_time = by_time
         self._writer: cv2.VideoWriter | None = None
@@ -113,7 +98,7 @@ class Mp4Sink:
         try:
             self._partial.write_bytes(b"")  # an output that cannot be written is better known before the run
         except OSError as error:
-            raise SinkError(_cannot_write(path, error)) from error
+            raise SinkError(cannot_write(path, error)) from error
 
     def wants_picture(self, frame: Frame) -> bool:
         """Always."""
@@ -204,11 +189,3 @@ def letterboxed(picture: Image, size: tuple[int, int]) -> Image:
     left, top = (width - fitted[0]) // 2, (height - fitted[1]) // 2
     canvas[top : top + fitted[1], left : left + fitted[0]] = small
     return canvas
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    return f"{path}: cannot be written ({error.strerror or error})"

@@ -221,7 +221,7 @@ class ImageSource:
             if image is None:
                 bad.append(path.name)
                 continue
-            yield Frame(image, index, index / self.fps, self.name, time.monotonic())
+            yield Frame(image, index, index / self.fps, self.name, time.monotonic(), path.name)
             index += 1
         if len(bad) == len(self._paths) == 1:
             raise SourceError(f"{self.name}: not an image that can be read")

@@ -24,6 +24,7 @@ class Frame:
     time_s: media time in seconds since the source's first frame.
     source: the name of the source, as a user would recognise it.
     captured_s: `time.monotonic()` when the frame reached this program; latency is counted from here.
+    file_name: of the picture, where the source is a folder of them.
     """
 
     image: Image
@@ -31,6 +32,7 @@ class Frame:
     time_s: float
     source: str
     captured_s: float
+    file_name: str = ""
 
 
 @dataclass(frozen=True)

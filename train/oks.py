@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.tables import person_scores
 from pipeline.types import FloatArray, IntArray
 
 SOFT_NMS_KEEPS = 20
@@ -41,11 +42,7 @@ def pose_scores(
         found, box = np.asarray(keypoint_scores, np.float32), np.asarray(box_scores, np.float32)
         both: npt.NDArray[np.float64] = (box + found.mean(1) + found.max(1)).astype(np.float64)
         return both
-    # float64: a float32 score of 0.2 is a little above the threshold 0.2, in the reference as well.
-    scores, boxes = np.asarray(keypoint_scores, np.float64), np.asarray(box_scores, np.float64)
-    sure = scores > score_threshold
-    product: npt.NDArray[np.float64] = boxes * np.where(sure, scores, 0).sum(1) / np.maximum(sure.sum(1), 1)
-    return product
+    return person_scores(keypoint_scores, box_scores, score_threshold)
 
 
 def hard_nms(similarity: FloatArray, scores: FloatArray, threshold: float) -> list[int]:
