@@ -12,7 +12,7 @@ from engines.engine import ModelError
 from pipeline.settings import SettingsError
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
-from pipeline.streaming import Stop
+from pipeline.stopping import Stop
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192_int8.onnx"

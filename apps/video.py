@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from apps.command_line import DETECTOR, MISTAKES, POSE, new_parser, run_app, tell, tell_interruption, tell_mistake
 from pipeline.drawing import PoseDrawing
-from pipeline.pose_pipeline import Networks
+from pipeline.pose_pipeline import Networks, together
 from pipeline.preview import ContactSheet
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
@@ -28,7 +28,8 @@ from pipeline.sources import (
     without_password,
 )
 from pipeline.stats import RunCounts, StageStats, stage_table, write_summary
-from pipeline.streaming import Stop, Stream, stop_on_signals
+from pipeline.stopping import Stop, stop_on_signals
+from pipeline.streaming import Feed, Stream
 from pipeline.types import Frame, Image, Poses
 
 
@@ -150,10 +151,9 @@ def _run_job(
         source = _open_file(job.spec, settings.hw_decode)
         draw = PoseDrawing(networks.skeleton, networks.score_threshold)
         with ExitStack() as closing:
-            sinks = [*_open_sinks(job, source, closing), *sheet]
-            stream = Stream(source, networks.pipeline(source, settings.detect_every), sinks, draw, networks.stats)
-            counts = stream.counts
-            stream.run(stop)
+            feed = Feed(source, [*_open_sinks(job, source, closing), *sheet], counts=counts)
+            process = together([networks.pipeline(source, settings.detect_every)])
+            Stream([feed], process, draw, networks.stats).run(stop)
     except MISTAKES as mistake:
         error = str(mistake)
         tell_mistake(mistake)

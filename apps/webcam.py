@@ -1,28 +1,29 @@
-"""Skeletons live, from a camera or stream: shown in a window, saved as mp4, written as JSON lines."""
+"""Skeletons live, from cameras and streams: shown in a window, saved as mp4, written as JSON lines."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from pipeline.drawing import PoseDrawing
-from pipeline.pose_pipeline import Networks
+from pipeline.pose_pipeline import Networks, together
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, WindowSink
 from pipeline.sources import Source, open_decoded_in_hardware, open_source
-from pipeline.stats import StageStats, stage_table, write_summary
-from pipeline.streaming import Stop, Stream, stop_on_signals
+from pipeline.stats import RunCounts, StageStats, stage_table, write_summary
+from pipeline.stopping import Stop, stop_on_signals
+from pipeline.streaming import Feed, Stream
 
 
 @dataclass(frozen=True)
 class WebcamSettings:
     """The options of this app, on the command line and in its YAML file."""
 
-    source: str = "0"
+    source: list[str] = field(default_factory=lambda: ["0"])
     headless: bool = False
     save: Path | None = None
     json: Path | None = None
@@ -32,12 +33,25 @@ class WebcamSettings:
     pose: Path = POSE
     summary: Path | None = None
     hw_decode: bool = False
+    give_up: int | None = None
 
     def __post_init__(self) -> None:
         at_least("detect_every", self.detect_every, 1)
         at_least("frames", self.frames, 1)
-        if self.save and Path(self.source).exists() and self.save.resolve() == Path(self.source).resolve():
-            raise SettingsError(f"{self.save}: saving here would overwrite the source; choose another name")
+        at_least("give_up", self.give_up, 0)
+        if not self.source:
+            raise SettingsError("no source given; expected a camera number, a URL, a video, or 'demo'")
+        files = {Path(spec).resolve() for spec in self.source if Path(spec).exists()}
+        for path in self.videos:
+            if path.resolve() in files:
+                raise SettingsError(f"{path}: saving here would overwrite the source; choose another name")
+
+    @property
+    def videos(self) -> list[Path]:
+        """The mp4 of each source, if they are to be saved: NAME.mp4, or of several NAME-1.mp4, NAME-2.mp4, ..."""
+        if self.save is None or len(self.source) == 1:
+            return [self.save] if self.save else []
+        return [self.save.with_name(f"{self.save.stem}-{n + 1}{self.save.suffix}") for n in range(len(self.source))]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,50 +62,87 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     settings = _settings(argv)
     stats = StageStats()
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, ExitStack() as closing:
         networks = Networks(settings.detector, settings.pose, stats)
-        source = (open_decoded_in_hardware if settings.hw_decode else open_source)(settings.source)
-        with ExitStack() as closing:
-            sinks = _open_sinks(settings, source, stop, closing)
-            draw = PoseDrawing(networks.skeleton, networks.score_threshold)
-            pipeline = networks.pipeline(source, settings.detect_every)
-            stream = Stream(source, pipeline, sinks, draw, stats, settings.frames)
-            try:
-                stream.run(stop)
-            finally:
-                tell(f"{source.name}: {stream.counts.in_words()}\n{stage_table(stats)}")
-                if settings.summary:
-                    write_summary(settings.summary, {"source": source.name, **stream.counts.as_dict()}, stats)
-        tell_interruption(stop)
+        feeds = _open_feeds(settings, stop, closing)
+        process = together([networks.pipeline(feed.source, settings.detect_every) for feed in feeds])
+        draw = PoseDrawing(networks.skeleton, networks.score_threshold)
+        try:
+            Stream(feeds, process, draw, stats, settings.frames, tell).run(stop)
+        finally:
+            _report(settings, feeds, stats)
+    tell_interruption(stop)
     return stop.exit_code
 
 
 def _settings(argv: Sequence[str] | None) -> WebcamSettings:
     parser = new_parser(__doc__)
-    source_help = "camera number, /dev/videoN, csi://N, RTSP or HTTP URL, video, image folder, or 'demo' (0)"
-    parser.add_argument("--source", help=source_help)
+    source_help = (
+        "camera number, /dev/videoN, csi://N, RTSP or HTTP URL, video, image folder, or 'demo' (0); again for each more"
+    )
+    parser.add_argument("--source", action="append", help=source_help)
     parser.add_argument("--hw-decode", action="store_true", help="decode files and RTSP in a Jetson's hardware")
     parser.add_argument("--headless", action="store_true", help="show no window")
-    parser.add_argument("--save", type=Path, metavar="MP4", help="save the annotated video")
+    parser.add_argument("--save", type=Path, metavar="MP4", help="save the annotated video; NAME-1.mp4, ... of several")
     parser.add_argument("--json", type=Path, metavar="JSONL", help="write one JSON line a frame")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
+    give_up_help = "end when a lost camera or stream has not come back after so long; 0: at once (never)"
+    parser.add_argument("--give-up", type=int, metavar="SECONDS", help=give_up_help)
     given = vars(parser.parse_args(argv))
     return read_settings(WebcamSettings, given, given.pop("config", None))
 
 
-def _open_sinks(settings: WebcamSettings, source: Source, stop: Stop, closing: ExitStack) -> list[Sink]:
-    """The outputs asked for, each closed with `closing`."""
+def _open_feeds(settings: WebcamSettings, stop: Stop, closing: ExitStack) -> list[Feed]:
+    """The sources, and the outputs asked for, each closed with `closing`."""
+    openers = [_opener(spec, settings.hw_decode) for spec in settings.source]
+    sources: list[Source] = []
+    for opener in openers:
+        sources.append(opener())
+        closing.callback(sources[-1].close)
+    shared: list[Sink] = []
+    if settings.json:
+        shared.append(JsonLinesSink(settings.json, with_source=len(sources) > 1))
+        closing.callback(shared[-1].close)
+    feeds: list[Feed] = []
+    for number, (source, opener) in enumerate(zip(sources, openers, strict=True)):
+        names = [feed.name for feed in feeds]
+        name = source.name if source.name not in names else f"{source.name} ({number + 1})"
+        sinks = [*_open_pictures(settings, number, name, source, stop, closing), *shared]
+        feeds.append(Feed(source, sinks, name, opener, settings.give_up))
+    return feeds
+
+
+def _opener(spec: str, hw_decode: bool) -> Callable[[], Source]:
+    return lambda: (open_decoded_in_hardware if hw_decode else open_source)(spec)
+
+
+def _open_pictures(
+    settings: WebcamSettings, number: int, name: str, source: Source, stop: Stop, closing: ExitStack
+) -> list[Sink]:
+    """The window and the video of one source."""
     sinks: list[Sink] = []
     if not settings.headless:
-        sinks.append(WindowSink(f"darkstream: {source.name}", stop.request))
+        sinks.append(WindowSink(f"darkstream: {name}", stop.request))
         closing.callback(sinks[-1].close)
     if settings.save:
-        sinks.append(Mp4Sink(settings.save, source.fps, by_time=source.live))
-        closing.callback(sinks[-1].close)
-    if settings.json:
-        sinks.append(JsonLinesSink(settings.json))
+        sinks.append(Mp4Sink(settings.videos[number], source.fps, by_time=source.live))
         closing.callback(sinks[-1].close)
     return sinks
+
+
+def _report(settings: WebcamSettings, feeds: Sequence[Feed], stats: StageStats) -> None:
+    """What came out of each source and how long it took, for a person and, where asked for, a machine."""
+    total = RunCounts()
+    for feed in feeds:
+        total.include(feed.counts)
+        tell(f"{feed.name}: {feed.counts.in_words()}")
+    total.seconds = max(feed.counts.seconds for feed in feeds)
+    if len(feeds) > 1:
+        tell(f"total: {total.in_words()}")
+    tell(stage_table(stats))
+    if settings.summary:
+        sources = [{"source": feed.name, **feed.counts.as_dict()} for feed in feeds]
+        write_summary(settings.summary, {**sources[0], **total.as_dict(), "sources": sources}, stats)
 
 
 if __name__ == "__main__":

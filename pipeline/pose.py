@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from engines.engine import Engine, ModelError
 from pipeline.affine import crop_maps, crop_people, transform_points
 from pipeline.skeletons import skeleton_from
@@ -25,9 +29,22 @@ class PoseEstimator:
 
     def __call__(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Keypoints [N, K, 2] in px of the image [H, W, 3] BGR and scores [N, K] of the people in boxes [N, 4] px."""
+        return self.together([(image, boxes)])[0]
+
+    def together(self, pictures: Sequence[tuple[Image, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
+        """As a call for each picture and its boxes, but all crops run through the network as one batch.
+
+        A network that takes the frame runs once for each.
+        """
         if self.engine.manifest.input == "frame":
-            found = self.engine({"frame": image, "crop_to_frame": crop_maps(boxes, self.input_size)})
-            return found["keypoints"], found["scores"]
-        crops, crop_to_frame = crop_people(image, boxes, self.input_size)
-        found = self.engine({"crops": crops})
-        return transform_points(found["keypoints"], crop_to_frame), found["scores"]
+            return [self._in_frame(image, boxes) for image, boxes in pictures]
+        cut = [crop_people(image, boxes, self.input_size) for image, boxes in pictures]
+        crops = [some for some, _ in cut]
+        found = self.engine({"crops": crops[0] if len(crops) == 1 else np.concatenate(crops)})
+        ends = np.cumsum([len(some) for some in crops])[:-1]
+        parts = zip(np.split(found["keypoints"], ends), np.split(found["scores"], ends), cut, strict=True)
+        return [(transform_points(keypoints, to_frame), scores) for keypoints, scores, (_, to_frame) in parts]
+
+    def _in_frame(self, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        found = self.engine({"frame": image, "crop_to_frame": crop_maps(boxes, self.input_size)})
+        return found["keypoints"], found["scores"]

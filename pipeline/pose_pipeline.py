@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from engines.engine import ModelError, open_engine
 from engines.frames import shared
@@ -16,7 +18,13 @@ from pipeline.types import Detections, FloatArray, Frame, Image, Poses, Skeleton
 
 DETECT_EVERY = 5
 Detector = Callable[[Image], Detections]
-Estimator = Callable[[Image, FloatArray], tuple[FloatArray, FloatArray]]  # image, boxes -> keypoints, scores
+
+
+class Estimator(Protocol):
+    """The poses of several pictures' people at once."""
+
+    def together(self, pictures: Sequence[tuple[Image, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
+        """Images and boxes [N, 4] -> keypoints [N, K, 2] and scores [N, K] of each, in px of the image."""
 
 
 class Networks:
@@ -58,22 +66,21 @@ class PosePipeline:
     ) -> None:
         if detect_every < 1:
             raise ValueError(f"detect_every should be at least 1, got {detect_every}")
-        self._detector, self._estimator, self._tracker = detector, estimator, tracker
-        self._detect_every, self._stats = detect_every, stats
+        self._detector, self.estimator, self._tracker = detector, estimator, tracker
+        self._detect_every, self.stats = detect_every, stats
         self._until_detection = 0
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, frame: Frame) -> Poses:
         """The people of the next frame."""
-        image = shared(frame.image)
-        people = self._find_people(image)
-        with self._stats.timed("pose"):
-            keypoints, scores = self._estimator(image, people.boxes)
-        with self._stats.timed("track"):
-            return self._tracker.update(people, keypoints, scores, frame.time_s)
+        return together([self])([(0, frame)])[0]
 
-    def _find_people(self, image: Image) -> Detections:
-        """By the detector when it is its turn or the picture's size has changed, else where the last poses were."""
+    def find_people(self, frame: Frame) -> Detections:
+        """Where to look for the people of the next frame.
+
+        By the detector when it is its turn or the picture's size has changed, else where the last poses were.
+        """
+        image = frame.image
         if image.shape != self._shape:
             self._shape, self._until_detection = image.shape, 0
             self._tracker.forget()
@@ -81,6 +88,30 @@ class PosePipeline:
         if self._until_detection >= 0:
             return self._tracker.carried()
         self._until_detection = self._detect_every - 1
-        with self._stats.timed("detect"):
+        with self.stats.timed("detect"):
             found = self._detector(image)
         return self._tracker.confirm(found)
+
+    def follow(self, frame: Frame, people: Detections, keypoints: FloatArray, scores: FloatArray) -> Poses:
+        """Who is who among the poses that were found in the people's boxes."""
+        with self.stats.timed("track"):
+            return self._tracker.update(people, keypoints, scores, frame.time_s)
+
+
+def together(pipelines: Sequence[PosePipeline]) -> Callable[[Sequence[tuple[int, Frame]]], list[Poses]]:
+    """What finds the people in frames of several sources at once, given as a pipeline's number and its next frame.
+
+    The crops of all frames are one batch. The pipelines are those of one pair of networks.
+    """
+    estimator, stats = pipelines[0].estimator, pipelines[0].stats
+
+    def process(numbered: Sequence[tuple[int, Frame]]) -> list[Poses]:
+        frames = [replace(frame, image=shared(frame.image)) for _, frame in numbered]
+        owners = [pipelines[number] for number, _ in numbered]
+        people = [owner.find_people(frame) for owner, frame in zip(owners, frames, strict=True)]
+        with stats.timed("pose"):
+            found = estimator.together([(f.image, some.boxes) for f, some in zip(frames, people, strict=True)])
+        steps = zip(owners, frames, people, found, strict=True)
+        return [owner.follow(frame, some, *poses) for owner, frame, some, poses in steps]
+
+    return process

@@ -70,8 +70,8 @@ def _value(config: Path, name: str, value: Any, hint: Any) -> Any:
         return Path(value)
     elif str in choices and isinstance(value, str | int):
         return str(value)
-    elif list[str] in choices and isinstance(value, str | list):
-        return [str(item) for item in ([value] if isinstance(value, str) else value)]
+    elif list[str] in choices and isinstance(value, str | int | list):
+        return [str(item) for item in (value if isinstance(value, list) else [value])]
     words = {bool: "true or false", int: "a whole number", Path: "a path", str: "text", list[str]: "a list of inputs"}
     expected = " or ".join(words[choice] for choice in choices if choice in words)
     raise SettingsError(f"{config}: {name} should be {expected}, got {value!r}")

@@ -42,10 +42,13 @@ class Sink(Protocol):
 
 
 class JsonLinesSink:
-    """One JSON object a frame, a line each, in pixels of the original frame."""
+    """One JSON object a frame, a line each, in pixels of the original frame.
 
-    def __init__(self, path: Path) -> None:
-        self._output = TextOutput(path)
+    with_source: whether each line says which source its frame is of, for a file that has several.
+    """
+
+    def __init__(self, path: Path, with_source: bool = False) -> None:
+        self._output, self._with_source = TextOutput(path), with_source
 
     def wants_picture(self, frame: Frame) -> bool:
         """Never."""
@@ -53,16 +56,17 @@ class JsonLinesSink:
 
     def write(self, frame: Frame, poses: Poses, picture: Image | None) -> None:
         """Write the people of a frame."""
-        self._output.write(json_line(frame, poses) + "\n")
+        self._output.write(json_line(frame, poses, self._with_source) + "\n")
 
     def close(self) -> None:
         """Give the file its name."""
         self._output.close()
 
 
-def json_line(frame: Frame, poses: Poses) -> str:
+def json_line(frame: Frame, poses: Poses, with_source: bool = False) -> str:
     """A frame as one line of JSON. ValueError if a number is not finite."""
-    return json.dumps(frame_object(frame, poses), allow_nan=False)
+    source = {"source": frame.source} if with_source else {}
+    return json.dumps({**source, **frame_object(frame, poses)}, allow_nan=False)
 
 
 def frame_object(frame: Frame, poses: Poses) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -27,20 +28,22 @@ KEPT = 65_536  # percentiles look at the last so many frames: a camera may run f
 
 
 class StageStats:
-    """Durations by stage, in seconds. Each stage is recorded by one thread only."""
+    """Durations by stage, in seconds; any thread may record and read."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._recent: dict[str, deque[float]] = {}
         self._total: dict[str, float] = {}
         self._count: dict[str, int] = {}
 
     def record(self, stage: str, seconds: float) -> None:
         """Add one duration."""
-        if stage not in self._recent:
-            self._recent[stage] = deque(maxlen=KEPT)
-        self._recent[stage].append(seconds)
-        self._total[stage] = self._total.get(stage, 0.0) + seconds
-        self._count[stage] = self._count.get(stage, 0) + 1
+        with self._lock:
+            if stage not in self._recent:
+                self._recent[stage] = deque(maxlen=KEPT)
+            self._recent[stage].append(seconds)
+            self._total[stage] = self._total.get(stage, 0.0) + seconds
+            self._count[stage] = self._count.get(stage, 0) + 1
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -51,8 +54,9 @@ class StageStats:
 
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Per stage: count, mean, p50, p95, p99 and total, in milliseconds, in the order of the pipeline."""
-        order = [stage for stage in (*WORK, *NETWORKS, LATENCY) if stage in self._recent]
-        return {stage: self._summary(stage) for stage in order}
+        with self._lock:
+            order = [stage for stage in (*WORK, *NETWORKS, LATENCY) if stage in self._recent]
+            return {stage: self._summary(stage) for stage in order}
 
     def share_outside_networks(self) -> float:
         """The part of all stages' time that is not spent in the two networks, 0 to 1; nan before any work."""
@@ -85,7 +89,8 @@ class RunCounts:
     """What came out of one source.
 
     people: in all frames together. tracks: different people, by track id. dropped: frames of a live source that
-    were too old to process. seconds: from the first read to the last write.
+    were too old to process. seconds: from the first read to the last write. reconnects: how often a live source was
+    lost and found again.
     """
 
     frames: int = 0
@@ -93,6 +98,7 @@ class RunCounts:
     dropped: int = 0
     seconds: float = 0.0
     tracks: int = 0
+    reconnects: int = 0
 
     def add(self, poses: Poses) -> None:
         """Count one frame."""
@@ -106,6 +112,7 @@ class RunCounts:
         self.people += other.people
         self.tracks += other.tracks
         self.dropped += other.dropped
+        self.reconnects += other.reconnects
         self.seconds += other.seconds
 
     def as_dict(self) -> dict[str, float]:
@@ -116,6 +123,7 @@ class RunCounts:
             "people_per_frame": round(self.people / max(self.frames, 1), 3),
             "tracks": self.tracks,
             "dropped": self.dropped,
+            "reconnects": self.reconnects,
             "seconds": round(self.seconds, 4),
             "frames_per_s": round(self.frames / self.seconds, 2) if self.seconds > 0 else 0.0,
         }
@@ -124,6 +132,8 @@ class RunCounts:
         """One line for a person."""
         values = self.as_dict()
         dropped = f", {self.dropped} frames dropped to stay live" if self.dropped else ""
+        if self.reconnects:
+            dropped += f", connected again {self.reconnects} times"
         return (
             f"{self.frames} frames, {values['people_per_frame']:.1f} people a frame ({values['tracks']} tracks),"
             f" {values['frames_per_s']:.1f} frames/s{dropped}"

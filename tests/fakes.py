@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,17 @@ def blob_estimator(image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatAr
     return standing(found)[0], scores
 
 
+class BlobEstimator:
+    """`blob_estimator` for the people of several pictures; remembers how many pictures it was given at a time."""
+
+    def __init__(self) -> None:
+        self.pictures: list[int] = []
+
+    def together(self, pictures: Sequence[tuple[Image, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
+        self.pictures.append(len(pictures))
+        return [blob_estimator(image, boxes) for image, boxes in pictures]
+
+
 class BlobNetworks:
     """Stands in for pipeline.pose_pipeline.Networks."""
 
@@ -100,7 +111,7 @@ class BlobNetworks:
 
     def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:
         every = detect_every or (1 if source.still else 5)
-        return PosePipeline(BlobDetector(), blob_estimator, Tracker(COCO, 0.3), every, self.stats)
+        return PosePipeline(BlobDetector(), BlobEstimator(), Tracker(COCO, 0.3), every, self.stats)
 
 
 class ListSource:

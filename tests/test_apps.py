@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from apps import video, webcam
+from pipeline import reconnecting
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
-from pipeline.types import Frame, Poses
+from pipeline.types import Detections, Frame, Poses
 from tests.fakes import BlobNetworks, ListSource, picture, read_lines, video_facts, walk, write_video
 
 
@@ -44,14 +45,14 @@ def damaged(path: Path) -> Path:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, index: int, number: int) -> None:
     """Send this process a signal when frame `index` is processed."""
-    process = PosePipeline.__call__
+    find_people = PosePipeline.find_people
 
-    def interrupted(self: PosePipeline, frame: Frame) -> Poses:
+    def interrupted(self: PosePipeline, frame: Frame) -> Detections:
         if frame.index == index:
             os.kill(os.getpid(), number)
-        return process(self, frame)
+        return find_people(self, frame)
 
-    monkeypatch.setattr(PosePipeline, "__call__", interrupted)
+    monkeypatch.setattr(PosePipeline, "find_people", interrupted)
 
 
 def test_a_video_becomes_json_lines_an_mp4_a_sheet_and_a_summary(clip: Path, tmp_path: Path) -> None:
@@ -219,13 +220,13 @@ def test_webcam_counts_what_it_drops(
     def camera(spec: str) -> ListSource:
         return ListSource(walk(200, speed=1), live=True, interval_s=0.005)
 
-    process = PosePipeline.__call__
+    follow = PosePipeline.follow
 
-    def slowly(self: PosePipeline, frame: Frame) -> Poses:
+    def slowly(self: PosePipeline, *found: Any) -> Poses:
         time.sleep(0.02)
-        return process(self, frame)
+        return follow(self, *found)
 
-    monkeypatch.setattr(PosePipeline, "__call__", slowly)
+    monkeypatch.setattr(PosePipeline, "follow", slowly)
     monkeypatch.setattr(webcam, "open_source", camera)
     summary = tmp_path / "summary.json"
     assert webcam.main(["--headless", "--frames", "10", "--summary", str(summary)]) == 0
@@ -262,6 +263,40 @@ def test_a_camera_that_goes_away_ends_with_an_error_and_valid_files(
 ) -> None:
     gone = SourceError("camera: the stream ended")
     monkeypatch.setattr(webcam, "open_source", lambda spec: ListSource(walk(9), live=True, interval_s=0.01, error=gone))
-    assert webcam.main(["--headless", "--json", str(tmp_path / "out.jsonl"), "--save", str(tmp_path / "o.mp4")]) == 1
+    arguments = ["--headless", "--json", str(tmp_path / "out.jsonl"), "--save", str(tmp_path / "o.mp4")]
+    assert webcam.main([*arguments, "--give-up", "0"]) == 1
     assert len(read_lines(tmp_path / "out.jsonl")) >= 5
     assert video_facts(tmp_path / "o.mp4")[2] >= 1
+
+
+def test_a_camera_that_comes_back_goes_on_in_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = SourceError("camera: the stream ended")
+    monkeypatch.setattr(reconnecting, "FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(webcam, "open_source", lambda spec: ListSource(walk(6), live=True, interval_s=0.01, error=gone))
+    summary = tmp_path / "summary.json"
+    arguments = ["--headless", "--json", str(tmp_path / "out.jsonl"), "--frames", "10", "--summary", str(summary)]
+    assert webcam.main(arguments) == 0
+    lines = read_lines(tmp_path / "out.jsonl")
+    assert len(lines) == 10
+    indices, times = [line["frame"] for line in lines], [line["time_s"] for line in lines]
+    assert (indices, times) == (sorted(set(indices)), sorted(times))
+    assert json.loads(summary.read_text())["reconnects"] >= 1
+    told = capfd.readouterr().err
+    assert "camera: the stream ended; connecting again in 0 s" in told
+    assert "list: connected again after 0 s" in told
+
+
+def test_several_sources_share_the_networks_and_the_json_lines(clip: Path, tmp_path: Path) -> None:
+    out, summary = tmp_path / "out.mp4", tmp_path / "summary.json"
+    arguments = ["--source", str(clip), "--source", str(clip), "--headless", "--save", str(out)]
+    assert webcam.main([*arguments, "--json", str(tmp_path / "out.jsonl"), "--summary", str(summary)]) == 0
+    lines = read_lines(tmp_path / "out.jsonl")
+    for name in (str(clip), f"{clip} (2)"):
+        mine = [{**line, "source": None} for line in lines if line["source"] == name]
+        assert [line["frame"] for line in mine] == list(range(12))
+        assert [line["people"][0]["id"] for line in mine] == [1] * 12
+    assert [video_facts(tmp_path / f"out-{n}.mp4")[2] for n in (1, 2)] == [12, 12]
+    report = json.loads(summary.read_text())
+    assert (report["frames"], [part["frames"] for part in report["sources"]]) == (24, [12, 12])

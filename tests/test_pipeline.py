@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from engines.engine import ModelError
-from pipeline.pose_pipeline import Networks, PosePipeline
+from pipeline.pose_pipeline import Networks, PosePipeline, together
 from pipeline.skeletons import COCO
 from pipeline.stats import RunCounts, StageStats, stage_table
 from pipeline.tracker import Tracker
-from tests.fakes import BlobDetector, ListSource, blob_estimator, frame_of, picture, poses_at, walk
+from tests.fakes import BlobDetector, BlobEstimator, ListSource, frame_of, picture, poses_at, walk
 from tests.tiny_networks import detector_file, pose_file
 
 
 def pipeline_with(detector: BlobDetector, detect_every: int) -> PosePipeline:
-    return PosePipeline(detector, blob_estimator, Tracker(COCO, 0.3), detect_every, StageStats())
+    return PosePipeline(detector, BlobEstimator(), Tracker(COCO, 0.3), detect_every, StageStats())
 
 
 @pytest.mark.parametrize(("detect_every", "calls"), [(1, 20), (5, 4), (6, 4), (100, 1)])
@@ -37,6 +37,22 @@ def test_a_new_picture_size_asks_the_detector_at_once() -> None:
     poses = pipeline(frame_of(picture((300, 100, 340, 220), size=(640, 480)), 1))
     assert detector.calls == 2
     np.testing.assert_allclose(poses.boxes, [[300, 100, 340, 220]])
+
+
+def test_people_of_several_sources_are_one_batch_and_have_ids_of_their_own() -> None:
+    detector, estimator = BlobDetector(), BlobEstimator()
+    pipelines = [PosePipeline(detector, estimator, Tracker(COCO, 0.3), 5, StageStats()) for _ in range(3)]
+    process = together(pipelines)
+    alone = pipeline_with(BlobDetector(), 5)
+    for index, image in enumerate(walk(12)):
+        empty, other = picture(), picture((100, 50, 130, 140), (200, 60, 240, 170))
+        first, nobody, two = process(
+            [(0, frame_of(image, index)), (1, frame_of(empty, index)), (2, frame_of(other, index))]
+        )
+        np.testing.assert_array_equal(first.keypoints, alone(frame_of(image, index)).keypoints)
+        assert (first.track_ids.tolist(), len(nobody), two.track_ids.tolist()) == ([1], 0, [1, 2])
+    assert estimator.pictures == [3] * 12
+    assert [len(poses) for poses in process([(2, frame_of(picture((100, 50, 130, 140)), 12))])] == [1]
 
 
 def test_detect_every_below_one_is_refused() -> None:

@@ -43,6 +43,19 @@ def test_each_person_s_keypoints_return_to_its_own_place() -> None:
     assert engine.calls[0]["crops"].shape == (3, 256, 192, 3)
 
 
+def test_people_of_several_pictures_go_in_one_call_and_come_back_to_their_own() -> None:
+    dark, lit = np.zeros((240, 320, 3), np.uint8), np.zeros((200, 100, 3), np.uint8)
+    dark[55:66, 45:56] = lit[95:106, 65:76] = 255
+    engine = FakeEngine(pose_manifest(192, 256), brightest_points)
+    boxes = np.array([[50, 80, 90, 130]], np.float32)
+    pictures = [(dark, BOXES[:1]), (dark, np.zeros((0, 4), np.float32)), (lit, np.repeat(boxes, 2, axis=0))]
+    first, none, last = PoseEstimator(engine).together(pictures)
+    np.testing.assert_allclose(first[0], np.full((1, 17, 2), [50.0, 60.0]), atol=0.3)
+    assert (none[0].shape, none[1].shape) == ((0, 17, 2), (0, 17))
+    np.testing.assert_allclose(last[0], np.full((2, 17, 2), [70.0, 100.0]), atol=0.3)
+    assert [call["crops"].shape[0] for call in engine.calls] == [3]
+
+
 def test_nobody_in_the_frame() -> None:
     keypoints, scores = PoseEstimator(FakeEngine(pose_manifest(), brightest_points))(
         np.zeros((240, 320, 3), np.uint8), np.zeros((0, 4), np.float32)
