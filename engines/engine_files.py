@@ -22,6 +22,7 @@ FILE_RUNTIMES = (*TENSORRT_RUNTIMES, "openvino", "onnxruntime")
 # Changed whenever the same ONNX and options would give another engine.
 KEY_VERSION = 1
 LEAST_FRAME = (64, 64)
+TURING = "7.5"
 FRAME_SIZES = ((1280, 720), (1920, 1080), (1080, 1920))
 
 
@@ -80,6 +81,7 @@ def make_file(
     profiles = profiles_for(inputs, manifest, order)
     manifest = replace(manifest, largest_batch=_largest(profiles, manifest))
     capabilities, gpu = _target(order)
+    _check_int8(order.runtime, manifest, capabilities)
     version = load_tensorrt(order.runtime).__version__
     key = cache_key(_everything(order, profiles, capabilities, gpu, version, sha256(model)))
     cached = cache_folder() / "engines" / f"{key}.engine"
@@ -143,6 +145,17 @@ def _target(order: Order) -> tuple[tuple[str, ...], str]:
             cure = "build on the GPU that is to run the engine, or with --runtime tensorrt_rtx for GPUs elsewhere"
         raise ModelError(f"{error}; {cure}") from error
     return (device.capability,), device.name
+
+
+def _check_int8(runtime: str, manifest: Manifest, capabilities: tuple[str, ...]) -> None:
+    """Raises ModelError for int8 on GPUs for which TensorRT for RTX has none: it would compute in float32 unasked."""
+    if runtime == "tensorrt_rtx" and manifest.precision == "int8" and TURING in capabilities:
+        others = " ".join(name for name in capabilities if name != TURING)
+        rest = f", and int8 for {others} alone" if others else ""
+        raise ModelError(
+            f"TensorRT for RTX has no int8 convolutions for compute capability {TURING}, and would compute all of them "
+            f"in float32: build --precision fp16 of the float file for it{rest}"
+        )
 
 
 def _everything(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 # TensorRT for RTX calls a convolution a correlation. What it fused is named by its parts, as in "CorrAdd", "FcAddRelu"
@@ -12,18 +12,25 @@ CONVOLUTIONS, FUSION = ("correlation", "deconv"), "runtime_fusion"
 _FUSED = re.compile("Corr|Fc|Deco")
 _LAYER = re.compile(r"\s*Name: (.*?), LayerType: (\S+?), Inputs: \[")
 _TYPE = re.compile(r"Datatype: (\w+)")
+_TENSOR = re.compile(r"\{ Name: ([^,]*),")
+# A kernel that TensorRT for RTX generates: elementwise operations, reductions, copies.
+GENERATED = "kgen"
+# In names of layers: the decode has convolutions too, see train/dark.py.
+DECODE = "decode/"
 
 
 @dataclass(frozen=True)
 class Layer:
     """A layer of an engine: its name, made of those of the nodes in it, its kind, and the data types that it reads
-    and writes, as in "Float", "Half", "Int8".
+    and writes, as in "Float", "Half", "Int8", and the names of these tensors.
     """
 
     name: str
     kind: str
     inputs: frozenset[str]
     outputs: frozenset[str]
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
 
     @property
     def is_convolution(self) -> bool:
@@ -34,6 +41,21 @@ class Layer:
     def precision(self) -> str:
         """What it computes in: the smallest of the types it reads."""
         return next((name for name in ("Int8", "UInt8", "Half", "Float") if name in self.inputs), "other")
+
+
+def network_convolutions(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers that compute the network's convolutions; the decode's are left out."""
+    return [layer for layer in layers if layer.is_convolution and DECODE not in layer.name]
+
+
+def fused_convolutions(layers: Sequence[Layer]) -> list[Layer]:
+    """Those of the network's convolutions whose output no generated kernel reads.
+
+    Their activation, addition or rounding is in their own kernel. A listing cannot say it of others, such as one whose
+    output is upsampled.
+    """
+    read = {name for layer in layers if layer.kind == GENERATED for name in layer.reads}
+    return [layer for layer in network_convolutions(layers) if not read & layer.writes]
 
 
 def listed_layers(messages: Iterable[str]) -> list[Layer]:
@@ -48,5 +70,7 @@ def _layer(line: str) -> Layer | None:
         return None
     before, after = line.split("Outputs:", 1)
     # Behind "Constants:" are the weights.
-    inputs = frozenset(_TYPE.findall(before.split("Constants:")[0]))
-    return Layer(match[1], match[2], inputs, frozenset(_TYPE.findall(after)))
+    before = before.split("Constants:")[0]
+    types = [frozenset(_TYPE.findall(part)) for part in (before, after)]
+    names = [frozenset(_TENSOR.findall(part)) for part in (before, after)]
+    return Layer(match[1], match[2], *types, *names)

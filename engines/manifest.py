@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any
+
+from engines.versioned_json import fields_from_json
 
 METADATA_KEY = "darkstream"
 MANIFEST_VERSION = 1
@@ -78,18 +80,7 @@ class Manifest:
     @staticmethod
     def from_json(text: str) -> Manifest:
         """The manifest of such a JSON object. Raises ValueError naming an unknown version, unknown or missing keys."""
-        values: Any = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"manifest: expected a JSON object, got {type(values).__name__}")
-        version = values.pop("manifest_version", None)
-        if version != MANIFEST_VERSION:
-            raise ValueError(f"manifest: version {version!r} is unknown, this program reads {MANIFEST_VERSION}")
-        names = {field.name for field in fields(Manifest)}
-        optional = {field.name for field in fields(Manifest) if field.default is not MISSING}
-        if unknown := sorted(values.keys() - names):
-            raise ValueError(f"manifest: unknown key {', '.join(unknown)}; expected {', '.join(sorted(names))}")
-        if missing := sorted(names - optional - values.keys()):
-            raise ValueError(f"manifest: missing key {', '.join(missing)}")
+        values = fields_from_json(text, Manifest, "manifest", MANIFEST_VERSION)
         if isinstance(values["input_size"], list):
             values["input_size"] = tuple(values["input_size"])
         return Manifest(**values)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.manifest import Manifest, ModelError
+from engines.versioned_json import fields_from_json
 
 SIDECAR_VERSION = 1
 SUFFIX = ".json"
@@ -53,15 +54,7 @@ class Sidecar:
     @staticmethod
     def from_json(text: str) -> Sidecar:
         """The sidecar of such an object. Raises ValueError naming an unknown version, unknown or missing keys."""
-        values: Any = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"sidecar: expected a JSON object, got {type(values).__name__}")
-        version = values.pop("sidecar_version", None)
-        if version != SIDECAR_VERSION:
-            raise ValueError(f"sidecar: version {version!r} is unknown, this program reads {SIDECAR_VERSION}")
-        names = {field.name for field in fields(Sidecar)}
-        if values.keys() != names:
-            raise ValueError(f"sidecar: expected the keys {', '.join(sorted(names))}, got {', '.join(sorted(values))}")
+        values = fields_from_json(text, Sidecar, "sidecar", SIDECAR_VERSION)
         try:
             values["profiles"] = {name: _profile(shapes) for name, shapes in values["profiles"].items()}
             values["capabilities"] = tuple(str(value) for value in values["capabilities"])

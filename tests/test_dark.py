@@ -142,7 +142,7 @@ def test_exported_decode_equals_torch(runtime: str, decode_file: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-# Of the tiny maps half lie at the logarithm's floor, where the bfloat16 of the blurred maximum shows.
+# Of the tiny maps half lie at the logarithm's floor, where a blurred maximum in bfloat16 shows.
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"tiny"}))
 def test_exported_decode_agrees_with_the_golden_cases(kind: str, runtime: str, decode_file: Path) -> None:
     expected = np.load(golden_path("decode.npz"))[f"{kind}/64x48/unbiased_k11/heat"]
