@@ -39,9 +39,7 @@ from train.torch_engine import PoseEngine
 from train.truth import truth_of
 from train.zoo import zoo_model
 
-MODEL = replace(
-    zoo_model("edge_coco_256x192"), name="edge_coco_128x96", input_size=(96, 128), sigma=1, kernel=3, reported={}
-)
+MODEL = zoo_model("edge_coco_128x96")
 ENCODINGS = ("biased", "unbiased")
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
 DECODES: dict[str, Decode] = {

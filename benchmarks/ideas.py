@@ -42,14 +42,14 @@ BASE = "base"
 # A larger network on the same data; one person of these data sets is drawn as often as a sports person.
 LARGE = replace(MODEL, name="edge_large_128x96", network=zoo_model("coco_edge_large_256x192").network)
 SYNTHETIC_WEIGHT = 0.5
-TEACHER_EPOCHS = 8
+UNTRAINED, LARGER = "no ImageNet weights", "larger network, twice as long"
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a user gave: folders and the base's length."""
+    """What a user gave: the data, where results go, folders of more people, and the base's epochs."""
 
-    data: Path
+    data: DataSet
     out: Path
     synthetic: Path | None
     pseudo: Path | None
@@ -58,67 +58,65 @@ class Given:
 
 @dataclass(frozen=True)
 class Run:
-    """A training: network, recipe, data, and whom it learns from besides."""
+    """A training: network, recipe, how many times as long as the base, data, and whom it learns from besides."""
 
     recipe: Recipe
     data: DataSet
+    times: int = 1
     model: ZooModel = MODEL
     teacher: Teacher | None = None
 
 
-def _augmented(given: Given, **changes: float | bool) -> Run:
+def _base(given: Given) -> Run:
     augmentation = replace(EDGE.augmentation, cut_probability=0.0, absent_weight=0.0)
-    recipe = replace(EDGE, augmentation=replace(augmentation, **changes))  # type: ignore[arg-type]
-    return Run(recipe, folder_data(given.data))
+    return Run(replace(EDGE, augmentation=augmentation), given.data)
 
 
-def _lasting(given: Given, times: int) -> Run:
-    run = _augmented(given)
-    return replace(run, recipe=replace(run.recipe, schedule=run.recipe.schedule.lasting(times * given.epochs)))
+def _augmented(given: Given, **changes: float | bool) -> Run:
+    run = _base(given)
+    augmentation = replace(run.recipe.augmentation, **changes)  # type: ignore[arg-type]
+    return replace(run, recipe=replace(run.recipe, augmentation=augmentation))
 
 
 def _without_bystanders(given: Given) -> Run:
     def athletes(pictures: Sequence[Picture]) -> list[Picture]:
         return [replace(p, people=tuple(q for q in p.people if q.keypoints_source != "predicted")) for p in pictures]
 
-    run = _augmented(given)
-    parts = [(athletes(pictures), weight) for pictures, weight in run.data.train]
-    return replace(run, data=replace(run.data, train=parts))
+    return _learning(given, [(athletes(pictures), weight) for pictures, weight in given.data.train])
 
 
 def _unequal(given: Given) -> Run:
-    run = _augmented(given)
-    parts = [(pictures, 1.0 if weight == COCO_WEIGHT else weight) for pictures, weight in run.data.train]
-    return replace(run, data=replace(run.data, train=parts))
+    return _learning(given, [(part, 1.0 if weight == COCO_WEIGHT else weight) for part, weight in given.data.train])
 
 
 def _more(folder: Path | None, given: Given, weight: float) -> Run:
     if folder is None:
         raise ValueError("this idea needs data that was not given: see --synthetic and --pseudo")
-    run = _augmented(given)
-    return replace(run, data=replace(run.data, train=[*run.data.train, (load_pictures(folder), weight)]))
+    return _learning(given, [*given.data.train, (load_pictures(folder), weight)])
+
+
+def _learning(given: Given, parts: list[tuple[list[Picture], float]]) -> Run:
+    return replace(_base(given), data=replace(given.data, train=parts))
 
 
 def _large(given: Given) -> Run:
-    run = _lasting(given, 1)
-    schedule = run.recipe.schedule.lasting(TEACHER_EPOCHS)
-    recipe = replace(run.recipe, frozen_blocks=FROZEN_BLOCKS["edge_large"], schedule=schedule)
-    return replace(run, recipe=recipe, model=LARGE)
+    run = _base(given)
+    return replace(run, recipe=replace(run.recipe, frozen_blocks=FROZEN_BLOCKS["edge_large"]), times=2, model=LARGE)
 
 
 def _taught(given: Given) -> Run:
     network = LARGE.build()
-    checkpoint = given.out / "larger network" / "best.pt"
+    checkpoint = given.out / LARGER / "best.pt"
     if not checkpoint.exists():
-        raise ValueError(f"no teacher at {checkpoint}: run the idea 'larger network' first")
+        raise ValueError(f"no teacher at {checkpoint}: run the idea {LARGER!r} first")
     load_checkpoint(network, checkpoint)
-    return replace(_augmented(given), teacher=Teacher(network.eval().requires_grad_(False), 0.5, checkpoint))
+    return replace(_base(given), teacher=Teacher(network.eval().requires_grad_(False), 0.5, checkpoint))
 
 
 IDEAS: Mapping[str, Callable[[Given], Run]] = {
-    BASE: lambda given: _augmented(given),
-    "twice as long": lambda given: _lasting(given, 2),
-    "no ImageNet weights": lambda given: _augmented(given),
+    BASE: _base,
+    "twice as long": lambda given: replace(_base(given), times=2),
+    UNTRAINED: _base,
     "no colour, blur and covers": lambda given: _augmented(given, appearance=False),
     "not turned upright": lambda given: _augmented(given, upright_probability=0.0),
     "no bystanders": _without_bystanders,
@@ -127,31 +125,34 @@ IDEAS: Mapping[str, Callable[[Given], Run]] = {
     "sides cut off, absent joints taught": lambda given: _augmented(given, cut_probability=0.3, absent_weight=0.5),
     "pseudo-labels": lambda given: _more(given.pseudo, given, 1.0),
     "synthetic people": lambda given: _more(given.synthetic, given, SYNTHETIC_WEIGHT),
-    "larger network": _large,
+    LARGER: _large,
     "taught by the larger network": _taught,
 }
 
 
 def train(name: str, given: Given) -> None:
-    """One run, or the rest of it."""
+    """One run, or the rest of it; the same number of steps for all of a length, whatever their data."""
     run = IDEAS[name](given)
-    length = run.recipe.schedule.epochs if name in ("twice as long", "larger network") else given.epochs
-    # The same number of steps for all, whatever their data.
-    people = sum(weight * sum(len(p.people) for p in labelled(part)) for part, weight in run.data.train)
-    base = sum(weight * sum(len(p.people) for p in labelled(part)) for part, weight in folder_data(given.data).train)
-    parts = [(part, weight * base / people) for part, weight in run.data.train]
-    recipe = replace(run.recipe, schedule=replace(run.recipe.schedule.lasting(length), validate_every=length))
-    task = PoseTask(run.model, replace(run.data, train=parts), recipe, workers=1, teacher=run.teacher)
-    if name == "no ImageNet weights":
+    share = _people(given.data.train) / _people(run.data.train)
+    data = replace(run.data, train=[(part, weight * share) for part, weight in run.data.train])
+    epochs = run.times * given.epochs
+    recipe = replace(run.recipe, schedule=replace(run.recipe.schedule.lasting(epochs), validate_every=epochs))
+    task = PoseTask(run.model, data, recipe, workers=1, teacher=run.teacher)
+    if name == UNTRAINED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             task.network = run.model.build()
     fit(task, recipe.schedule, given.out / name, torch.device("cpu"))
 
 
+def _people(parts: list[tuple[list[Picture], float]]) -> float:
+    """How many people are drawn in an epoch."""
+    return sum(weight * sum(len(picture.people) for picture in labelled(part)) for part, weight in parts)
+
+
 def estimates(name: str, out: Path, pictures: Sequence[Picture], sports: Sequence[Picture]) -> tuple[Results, float]:
     """What a finished run finds of the held-out people, and its PCK of the sports people."""
-    model = LARGE if name == "larger network" else MODEL
+    model = LARGE if name == LARGER else MODEL
     network = model.build()
     load_checkpoint(network, out / name / "best.pt")
     manifest = pose_manifest(model, KEYPOINT_THRESHOLD, "float32", flip_test=True)
@@ -183,10 +184,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
     keep_freed_memory()
-    given = Given(options.data, options.out, options.synthetic, options.pseudo, options.epochs)
+    given = Given(folder_data(options.data), options.out, options.synthetic, options.pseudo, options.epochs)
     for name in options.ideas:
         train(name, given)
-    pictures, sports = labelled(numbered(split(given.data / "coco_train", True))), split(given.data / "lspet", True)
+    pictures, sports = labelled(numbered(split(options.data / "coco_train", True))), split(options.data / "lspet", True)
     done = [name for name in IDEAS if (given.out / name / "best.pt").exists()]
     found = {name: estimates(name, given.out, pictures, sports) for name in done}
     rows = table(found, truth_of(pictures))
