@@ -67,7 +67,7 @@ def test_the_zoo_lists_what_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_model(capsys: pytest.CaptureFixture[str]) -> None:
-    main()
+    main([])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 17
     assert cost(zoo_model("coco_res50_256x192"))[0] == pytest.approx(33.999697)

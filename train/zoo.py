@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import argparse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -123,8 +124,9 @@ def cost(model: ZooModel) -> tuple[float, float]:
     return parameters / 1e6, counter.get_total_flops() / 2e9
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table: input, parameters, GFLOPs, reported figures."""
+    argparse.ArgumentParser(description=main.__doc__).parse_args(arguments)
     print(f"{'name':<32}{'input':>9}{'params':>10}{'GFLOPs':>8}  reported")
     for model in zoo().values():
         millions, gflops = cost(model)
