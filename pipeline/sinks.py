@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +18,15 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from pipeline.sources import quiet_opencv
+from pipeline.capture import quiet_opencv
+from pipeline.pipes import Waiting
 from pipeline.text_output import SinkError as SinkError
 from pipeline.text_output import TextOutput, cannot_write, partial_path
 from pipeline.types import Frame, Image, Poses
 
 WRITABLE_FPS = (1.0, 240.0)
+# Left on the disk, so that the index at the end of an mp4 can still be written: bytes, and bytes for each frame.
+DISK_RESERVE, INDEX_OF_A_FRAME = 16 << 20, 32
 LONGEST_HOLD_S = 10.0  # a live video does not grow by more while nothing arrives
 PROBE = "import cv2; cv2.namedWindow('darkstream'); cv2.destroyAllWindows()"
 ESCAPE = 27
@@ -45,10 +49,11 @@ class JsonLinesSink:
     """One JSON object a frame, a line each, in pixels of the original frame.
 
     with_source: whether each line says which source its frame is of, for a file that has several.
+    waiting: how to wait for the reader of a pipe.
     """
 
-    def __init__(self, path: Path, with_source: bool = False) -> None:
-        self._output, self._with_source = TextOutput(path), with_source
+    def __init__(self, path: Path, with_source: bool = False, waiting: Waiting | None = None) -> None:
+        self._output, self._with_source = TextOutput(path, waiting), with_source
 
     def wants_picture(self, frame: Frame) -> bool:
         """Never."""
@@ -119,6 +124,8 @@ class Mp4Sink:
             latest = self._written + int(LONGEST_HOLD_S * self._fps)
             due = min(max(due - 1, round(frame.time_s * self._fps) + 1), latest)
         while self._written < due:
+            if self._written % round(self._fps) == 0:
+                self._check_disk()
             self._writer.write(picture)
             self._written += 1
 
@@ -129,13 +136,28 @@ class Mp4Sink:
             return
         self._writer.release()
         self._writer = None
+        if not self._partial.exists():
+            raise SinkError(f"{self._path}: the video was removed while it was being written")
         finished = cv2.VideoCapture(str(self._partial))
         stored = int(finished.get(cv2.CAP_PROP_FRAME_COUNT)) if finished.isOpened() else 0
         finished.release()
         if stored < self._written:
             # OpenCV's writer does not report a failed write.
-            raise SinkError(f"{self._path}: only {stored} of {self._written} frames were stored; is the disk full?")
-        os.replace(self._partial, self._path)
+            counts = f"only {stored} of {self._written} frames were stored; is the disk full?"
+            raise SinkError(f"{self._path}: {counts} What there is, is in {self._partial}")
+        try:
+            os.replace(self._partial, self._path)
+        except OSError as error:
+            raise SinkError(cannot_write(self._path, error)) from error
+
+    def _check_disk(self) -> None:
+        """OpenCV's writer does not report a full disk, and what it leaves behind then cannot be played."""
+        try:
+            free = shutil.disk_usage(self._partial.parent).free
+        except OSError as error:
+            raise SinkError(cannot_write(self._path, error)) from error
+        if free < DISK_RESERVE + INDEX_OF_A_FRAME * self._written:
+            raise SinkError(f"{self._path}: the disk is nearly full ({free >> 20} MiB left); the video ends here")
 
     def _open(self, picture: Image) -> cv2.VideoWriter:
         height, width = picture.shape[:2]

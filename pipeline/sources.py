@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
-import numpy as np
 
+from pipeline.capture import OPEN_TIMEOUT_MS, READ_TIMEOUT_MS, Capture, quiet_opencv
+from pipeline.containers import AVI, MP4, container, shown_s
 from pipeline.gstreamer import (
     CSI,
     NVIDIA_HINT,
@@ -26,7 +25,9 @@ from pipeline.gstreamer import (
     rtsp_pipeline,
     without_gstreamer,
 )
-from pipeline.types import Frame, Image
+from pipeline.images import ImageError, read_image
+from pipeline.losses import Losses
+from pipeline.types import Frame
 
 DEMO_CLIP = Path(__file__).resolve().parent.parent / "assets" / "demo.mp4"
 VIDEO_SUFFIXES = frozenset(
@@ -34,7 +35,6 @@ VIDEO_SUFFIXES = frozenset(
 )
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 USUAL_FPS = 25.0  # for image folders, and for cameras that do not tell
-OPEN_TIMEOUT_MS, READ_TIMEOUT_MS = 10_000, 5_000  # a stream that is silent for longer counts as gone
 
 
 class SourceError(ValueError):
@@ -89,14 +89,20 @@ def open_decoded_in_hardware(spec: str) -> Source:
 
 def _open_path(spec: str, open_video: Callable[[Path], Source]) -> Source:
     path = DEMO_CLIP if spec == "demo" else Path(spec)
-    if path.is_dir():
-        return ImageSource(str(path), images_in(path))
-    if not path.exists():
+    try:
+        if path.is_dir():
+            return ImageSource(str(path), images_in(path))
+        empty = path.stat().st_size == 0 and path.is_file()
+        if path.is_file():
+            path.open("rb").close()  # OpenCV would not say why it cannot
+    except FileNotFoundError:
         expected = "a camera number, a URL, a video, an image, a folder of images, or 'demo'"
-        raise SourceError(f"{path}: no such file; expected {expected}")
+        raise SourceError(f"{path}: no such file; expected {expected}") from None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageSource(str(path), [path])
-    if path.stat().st_size == 0:
+    if empty:
         raise SourceError(f"{path}: the file is empty (0 bytes); expected a video")
     return open_video(path)
 
@@ -119,22 +125,11 @@ def without_password(spec: str) -> str:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files directly in `folder`, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to stderr, unless the user set their variables; our errors say it in a line.
-
-    FFmpeg's level is read once, when the first video is opened or written.
-    """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        library: Any = cv2
-        if hasattr(library.utils, "logging"):
-            library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)
-        else:  # Ubuntu's OpenCV
-            library.setLogLevel(0)
+    """The image files directly in `folder`, sorted by name. SourceError for a folder that cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
 class VideoSource:
@@ -143,60 +138,47 @@ class VideoSource:
     still = False
 
     def __init__(self, name: str, target: int | str | Pipeline, live: bool | None) -> None:
-        quiet_opencv()
-        self.name = name
-        self._has_times = not isinstance(target, Pipeline)
-        self._capture = _open_capture(target, live)
-        self._first = self._read() if self._capture.isOpened() else None
+        self.name, self._target = name, target
+        self._capture = Capture(target, live)
+        self._first = self._capture.read()
         if self._first is None:
-            self._capture.release()
-            raise SourceError(_why_not_opened(name, target, live))
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.live = not count > 0 if live is None else live
-        self.frame_count = int(count) if count > 0 and not self.live else None
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = float(fps) if math.isfinite(fps) and 0 < fps <= 1000 else USUAL_FPS
+            self._capture.close()
+            raise SourceError(_why_not_opened(name, target, live, self._capture.codec))
+        announced = self._capture.frame_count
+        self.live = announced is None if live is None else live
+        self.frame_count = None if self.live else announced
+        self.fps = self._capture.fps or USUAL_FPS
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame once; live frames carry the time of their arrival. SourceError at an early end."""
-        index, time_s, start = 0, 0.0, time.monotonic()
-        image, self._first = self._read() if self.live else self._first, None  # the first live one is old by now
-        first_ms = self._position_ms()
+        """Every frame once; live frames carry the time of their arrival. SourceError where frames are missing."""
+        losses, start, time_s = Losses(self.fps), time.monotonic(), 0.0
+        image, self._first = (
+            self._capture.read() if self.live else self._first,
+            None,
+        )  # the first live one is old by now
+        first_ms = self._capture.position_ms()
         while image is not None:
             now = time.monotonic()
-            media_s = now - start if self.live else (self._position_ms() - first_ms) / 1000
+            media_s = now - start if self.live else (self._capture.position_ms() - first_ms) / 1000
             # Some containers carry no usable time stamps: then the frame rate is the clock.
-            time_s = media_s if index == 0 or media_s > time_s else time_s + 1 / self.fps
-            yield Frame(image, index, time_s, self.name, now)
-            index += 1
-            image = self._read()
+            if losses.frames or self.live:
+                time_s = media_s if media_s > time_s else time_s + 1 / self.fps
+            losses.add(time_s, self._capture.undecoded)
+            yield Frame(image, losses.frames - 1, time_s, self.name, now)
+            image = self._capture.read()
         if self.live:
             raise SourceError(f"{self.name}: the stream ended or sent nothing for {READ_TIMEOUT_MS // 1000} s")
-        if self._ended_early(index, time_s):
-            counts = f"only {index} of {self.frame_count} frames could be read"
-            raise SourceError(f"{self.name}: {counts}; the file is truncated or damaged")
+        if missing := self._missing(losses):
+            raise SourceError(f"{self.name}: {missing}")
 
     def close(self) -> None:
         """Free the device or file."""
-        self._capture.release()
+        self._capture.close()
 
-    def _read(self) -> Image | None:
-        got, image = self._capture.read()
-        return np.asarray(image, np.uint8) if got else None
-
-    def _position_ms(self) -> float:
-        # A pipeline answers with the place that it has come to itself, which is ahead of the frame.
-        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) if self._has_times else 0.0
-
-    def _ended_early(self, frames_read: int, last_s: float) -> bool:
-        """Whether both the count and the time of the last frame fall short of what the container announced.
-
-        Both, because either is an estimate in some containers: the count with a variable frame rate, for one.
-        """
-        if self.frame_count is None:
-            return False
-        missing = max(2.0, 0.01 * self.frame_count)
-        return frames_read < self.frame_count - missing and last_s < (self.frame_count - missing - 1) / self.fps
+    def _missing(self, losses: Losses) -> str | None:
+        """What is missing of a file, in words."""
+        path = Path(self.name)  # of what is no file, containers know nothing
+        return losses.in_words(self.frame_count, shown_s(path), exact=container(path) in (AVI, MP4))
 
 
 class ImageSource:
@@ -217,14 +199,15 @@ class ImageSource:
         bad: list[str] = []
         index = 0
         for path in self._paths:
-            image: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                bad.append(path.name)
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                bad.append(path.name + (f" ({error})" if str(error) else ""))
                 continue
             yield Frame(image, index, index / self.fps, self.name, time.monotonic(), path.name)
             index += 1
         if len(bad) == len(self._paths) == 1:
-            raise SourceError(f"{self.name}: not an image that can be read")
+            raise SourceError(f"{self.name}: not an image that can be read{bad[0].removeprefix(path.name)}")
         if bad:
             raise SourceError(
                 f"{self.name}: {len(bad)} of {len(self._paths)} files are not images that can be read:"
@@ -235,30 +218,14 @@ class ImageSource:
         """Nothing to free."""
 
 
-def _open_capture(target: int | str | Pipeline, live: bool | None) -> cv2.VideoCapture:
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
-    if isinstance(target, Pipeline):
-        # OpenCV 4.6 refuses a pipeline that is given timeouts, so that a camera that falls silent is not noticed.
-        if live and tuple(int(part) for part in cv2.__version__.split(".")[:2]) >= (4, 7):
-            capture = cv2.VideoCapture(target.text, cv2.CAP_GSTREAMER, timeouts)
-            if capture.isOpened():
-                return capture
-        return cv2.VideoCapture(target.text, cv2.CAP_GSTREAMER)
-    if isinstance(target, str) and live is None:
-        return cv2.VideoCapture(target, cv2.CAP_ANY, timeouts)
-    capture = cv2.VideoCapture(target)
-    if live:
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-    return capture
-
-
-def _why_not_opened(name: str, target: int | str | Pipeline, live: bool | None) -> str:
+def _why_not_opened(name: str, target: int | str | Pipeline, live: bool | None, codec: str) -> str:
     if isinstance(target, Pipeline):
         return f"{name}: no picture came through GStreamer; {target.hint}"
     if live is None:
         return f"{name}: no video came from this address within {OPEN_TIMEOUT_MS // 1000} s; is the camera reachable?"
     if not live:
-        return f"{name}: not a video that can be read (damaged, cut short, or not a video at all)"
+        codec = f"; its codec {codec!r} may be one that this OpenCV cannot decode" if codec else ""
+        return f"{name}: not a video that can be read (damaged, cut short, or not a video at all){codec}"
     cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
     camera = f"camera {name}" if isinstance(target, int) else name
     return f"{camera} cannot be opened; cameras found: {cameras}. Try --source demo, or a video file"

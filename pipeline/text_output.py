@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
+import io
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
-
-class SinkError(OSError):
-    """An output that cannot be opened or written; the message says which and why."""
+from pipeline.pipes import PipeOutput, Waiting, is_pipe
+from pipeline.sink_errors import SinkError as SinkError
+from pipeline.sink_errors import cannot_write as cannot_write
 
 
 class TextOutput:
-    """Text that grows line by line, so that a reader of the unfinished file sees whole lines.
+    """Text that grows by whole lines, so that a reader of the unfinished file sees no half ones.
 
-    A path that exists and is no regular file, such as /dev/stdout or a pipe, is written to directly. Everything here
-    raises SinkError.
+    A path that exists and is no regular file, such as /dev/stdout or a pipe, is written to directly, and waits for its
+    reader as `waiting` says. Everything here raises SinkError, but only once: afterwards nothing is written, and a file
+    keeps the lines until then under its `.partial` name.
     """
 
+    def __init__(self, path: Path, waiting: Waiting | None = None) -> None:
+        self._failed = False
+        direct = is_pipe(path)
+        self._output = PipeOutput(path, waiting or Waiting()) if direct else _PartialFile(path)
+
+    def write(self, text: str) -> None:
+        """Append whole lines."""
+        if not self._failed:
+            self._failed = True
+            self._output.write(text)
+            self._failed = False
+
+    def close(self) -> None:
+        """Give the file its name."""
+        if self._failed:
+            self._output.abandon()
+        else:
+            self._output.close()
+
+
+class _PartialFile:
+    """A regular file."""
+
     def __init__(self, path: Path) -> None:
-        self._path = path
-        direct = path.exists() and not path.is_file()
-        self._writing_to = path if direct else partial_path(path)
+        self._path, self._partial = path, partial_path(path)
+        self._whole = 0  # bytes of whole lines
         try:
-            # newline="": what is written ends its lines itself.
-            self._file: TextIO = open(self._writing_to, "w", encoding="utf-8", buffering=1, newline="")  # noqa: SIM115
+            self._file = io.FileIO(self._partial, "w")
         except OSError as error:
             raise SinkError(cannot_write(path, error)) from error
 
     def write(self, text: str) -> None:
-        """Append whole lines."""
+        data = text.encode()
         try:
-            self._file.write(text)
+            rest = data
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._whole)
+            raise SinkError(f"{cannot_write(self._path, error)}; what came before is in {self._partial}") from error
+        self._whole += len(data)
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+            os.replace(self._partial, self._path)
         except OSError as error:
             raise SinkError(cannot_write(self._path, error)) from error
 
-    def close(self) -> None:
-        """Give the file its name."""
-        try:
+    def abandon(self) -> None:
+        with suppress(OSError):
             self._file.close()
-            if self._writing_to != self._path:
-                os.replace(self._writing_to, self._path)
-        except OSError as error:
-            raise SinkError(cannot_write(self._path, error)) from error
 
 
 def partial_path(path: Path) -> Path:
     """Where a file is written to until it is whole."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
-
-
-def cannot_write(path: Path, error: OSError) -> str:
-    """The message of a failed write."""
-    return f"{path}: cannot be written ({error.strerror or error})"

@@ -11,9 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pipeline.capture import quiet_opencv
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.skeletons import COCO
-from pipeline.sources import Source, quiet_opencv
+from pipeline.sources import Source
 from pipeline.stats import StageStats
 from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image, Poses
