@@ -176,7 +176,7 @@ def test_images_of_every_kind_become_upright_bgr(
 ) -> None:
     (tmp_path / name).write_bytes(data)
     (frame,), error = read_all(tmp_path / name)
-    assert (error, frame.image.shape, frame.image.dtype) == ("", shape, np.uint8)
+    assert (error, frame.image.shape, frame.image.dtype.name) == ("", shape, "uint8")
     assert frame.image[0, 0].tolist() == corner
 
 
@@ -241,12 +241,8 @@ def test_the_content_counts_and_not_the_suffix(name: str, made_as: str, frames: 
 @pytest.mark.parametrize("name", ["film.png", "picture.avi"])
 def test_a_wrong_suffix_that_cannot_be_read_is_an_error(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"hello" * 300)
-    frames, error = [], ""
-    try:
-        frames, error = read_all(tmp_path / name)
-    except SourceError as caught:
-        error = str(caught)
-    assert not frames and "that can be read" in error
+    with pytest.raises(SourceError, match="that can be read"):
+        list(open_source(str(tmp_path / name)).frames())
 
 
 @pytest.fixture
