@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.engine import ModelError
+from pipeline.batch import BatchError
 from pipeline.settings import SettingsError
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
@@ -16,7 +17,7 @@ from pipeline.stopping import Stop
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DETECTOR, POSE = MODELS / "person_detector.onnx", MODELS / "edge_coco_256x192_int8.onnx"
-MISTAKES = (ModelError, SettingsError, SinkError, SourceError)
+MISTAKES = (BatchError, ModelError, SettingsError, SinkError, SourceError)
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -44,10 +45,10 @@ def tell_mistake(mistake: Exception) -> None:
     tell(f"error: {' '.join(str(mistake).split())}")
 
 
-def tell_interruption(stop: Stop) -> None:
+def tell_interruption(stop: Stop, what_is_left: str = "the results are whole files, of the frames until then") -> None:
     """One line on stderr if a signal ended the run early."""
     if stop.signal:
-        tell(f"stopped by {signal.Signals(stop.signal).name}: the results are whole files, of the frames until then")
+        tell(f"stopped by {signal.Signals(stop.signal).name}: {what_is_left}")
 
 
 def tell(text: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from engines.manifest import Manifest, ModelError, manifest_from_metadata
-from engines.sidecar import read_sidecar
+from engines.sidecar import read_sidecar, sha256
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Engine", "ModelError", "open_engine", "read_manifest"]
+__all__ = ["PRECISIONS", "RUNTIMES", "Engine", "ModelError", "file_sha256", "open_engine", "read_manifest"]
 
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -69,6 +69,11 @@ def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
     else:
         from engines.onnxruntime_engine import read_metadata
     return manifest_from_metadata(read_metadata(file), file)
+
+
+def file_sha256(path: str | Path) -> str:
+    """The hash of a network file, in hexadecimal digits. Raises ModelError if it is missing, unreadable or empty."""
+    return sha256(_readable(path).read_bytes())
 
 
 def _open_on_gpu(file: Path, runtime: str, precision: str) -> Engine:

@@ -42,6 +42,8 @@ class OpenVinoEngine:
             settings["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+            # Pinned, the threads of several processes would share the first cores.
+            settings["ENABLE_CPU_PINNING"] = False
         try:
             compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:

@@ -28,10 +28,13 @@ class Estimator(Protocol):
 
 
 class Networks:
-    """The two networks, ready to run, with their calls timed. Raises ModelError for a file that does not fit."""
+    """The two networks, ready to run, with their calls timed. Raises ModelError for a file that does not fit.
 
-    def __init__(self, detector: str | Path, pose: str | Path, stats: StageStats) -> None:
-        detector_engine, pose_engine = open_engine(detector), open_engine(pose)
+    threads: CPU threads of each, None for all cores.
+    """
+
+    def __init__(self, detector: str | Path, pose: str | Path, stats: StageStats, threads: int | None = None) -> None:
+        detector_engine, pose_engine = (open_engine(file, threads=threads) for file in (detector, pose))
         try:
             self.detector = PersonDetector(TimedEngine(detector_engine, NETWORKS[0], stats))
         except ModelError as error:

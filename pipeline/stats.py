@@ -52,6 +52,13 @@ class StageStats:
         yield
         self.record(stage, time.perf_counter() - start)
 
+    def include(self, other: StageStats) -> None:
+        """Add what another process or machine has recorded; percentiles then look at the last durations of both."""
+        for stage, recent in other._recent.items():
+            self._recent.setdefault(stage, deque(maxlen=KEPT)).extend(recent)
+            self._total[stage] = self._total.get(stage, 0.0) + other._total[stage]
+            self._count[stage] = self._count.get(stage, 0) + other._count[stage]
+
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Per stage: count, mean, p50, p95, p99 and total, in milliseconds, in the order of the pipeline."""
         with self._lock:
