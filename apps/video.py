@@ -107,7 +107,9 @@ def _settings(argv: Sequence[str] | None) -> VideoSettings:
     parser.add_argument("--hw-decode", action="store_true", help="decode the videos in a Jetson's hardware")
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="up to 9 annotated frames on one picture")
     parser.add_argument("--overwrite", action="store_true", help="do again what an earlier run has finished")
-    parser.add_argument("--jobs", type=int, metavar="N", help="so many inputs at a time, each in a process (by the cores)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="so many inputs at a time, each in a process (by the cores)"
+    )
     given = vars(parser.parse_args(argv))
     return read_settings(VideoSettings, given, given.pop("config", None))
 
@@ -141,7 +143,7 @@ def _tell_end(batch: Batch, stats: StageStats) -> None:
     tell(stage_table(stats))
     if len(batch.jobs) > 1 and batch.bad:
         tell(f"{len(batch.bad)} of {len(batch.jobs)} inputs failed:")
-        for shown, error in batch.bad.items():
+        for error in batch.bad.values():
             tell(f"  {' '.join(error.split())}")
 
 

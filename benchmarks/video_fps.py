@@ -24,7 +24,7 @@ APP = Path(__file__).resolve().parent.parent / "apps" / "video.py"
 def run_once(video: Path, options: list[str], folder: Path) -> dict[str, Any]:
     """The app's summary of one run, with the seconds of the whole command under "command_s"."""
     summary = folder / "summary.json"
-    command = [sys.executable, str(APP), str(video), "--out", str(folder / "out"), "--no-video"]
+    command = [sys.executable, str(APP), str(video), "--out", str(folder / "out"), "--no-video", "--overwrite"]
     start = time.perf_counter()
     finished = subprocess.run(
         [*command, "--summary", str(summary), *options], capture_output=True, text=True, check=False

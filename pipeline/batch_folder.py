@@ -43,11 +43,11 @@ class Task:
 
 
 class OutputFolder:
-    """The results of a batch; a context that holds it. Raises SinkError if another run holds it, or for lack of disk."""
+    """The folder, as a context that holds it. Raises SinkError if another run holds it, or if it cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._records = self.path / RECORDS
+        self.path = path
+        self._records = path.absolute() / RECORDS
         self._work = self._records / "work"
         self._lock: TextIO | None = None
         self._attempts = 0
@@ -55,7 +55,7 @@ class OutputFolder:
     def __enter__(self) -> OutputFolder:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self._records / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+            self._lock = open(self._records / "lock", "a+", encoding="utf-8")
             self._take(self._lock)
             shutil.rmtree(self._work, ignore_errors=True)
             self.journal = Journal(self._records / "results.jsonl", self.path)
@@ -109,7 +109,15 @@ class OutputFolder:
         except OSError as error:
             raise SinkError(f"{self.path / job.name}: cannot be written ({error.strerror})") from error
         record = Record(
-            job.name, job.origin, outcome.state, key, task.stamp, sizes, outcome.counts.as_dict(), outcome.error, outcome.trace
+            job.name,
+            job.origin,
+            outcome.state,
+            key,
+            task.stamp,
+            sizes,
+            outcome.counts.as_dict(),
+            outcome.error,
+            outcome.trace,
         )
         self.journal.append(record)
         self.discard(task)

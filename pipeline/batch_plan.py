@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,11 @@ def stamp(job: Job) -> list[int] | None:
         images = [image.stat() for image in images_in(path)]
     except OSError:
         return None
-    return [len(images), sum(image.st_size for image in images), max((image.st_mtime_ns for image in images), default=0)]
+    return [
+        len(images),
+        sum(image.st_size for image in images),
+        max((image.st_mtime_ns for image in images), default=0),
+    ]
 
 
 class _Names:
@@ -87,7 +90,10 @@ class _Names:
     def kept(self, origin: str, wanted: str) -> str | None:
         """The name of an earlier run, if it is `wanted` or numbered after it."""
         name = self._names.get(origin)
-        if name is None or name in self._taken or not re.fullmatch(rf"{re.escape(wanted)}(-\d+)?", name):
+        if name is None or name in self._taken:
+            return None
+        base, _, number = name.rpartition("-")
+        if name != wanted and not (base == wanted and number.isdecimal()):
             return None
         self._taken.add(name)
         return name
@@ -95,7 +101,7 @@ class _Names:
     def new(self, wanted: str) -> str:
         """The first free name."""
         name, number = wanted, self._last.get(wanted, 1)
-        while name in self._taken or number == 1 and wanted in self._last or self._belongs_to_another(name):
+        while name in self._taken or (number == 1 and wanted in self._last) or self._belongs_to_another(name):
             number += 1
             name = f"{wanted}-{number}"
         self._taken.add(name)
@@ -115,10 +121,13 @@ def _inputs_below(spec: str, out: Path) -> Iterator[tuple[str, str]]:
         path = Path(spec).resolve() if "://" not in spec else Path(spec)
         yield spec, path.stem
         return
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
     results = out.resolve()
-    hidden = results / RECORDS if folder.resolve() == results else results
-    videos = [path for path in found if hidden not in path.resolve().parents]
+    hidden = str(results / RECORDS if folder.resolve() == results else results)
+    videos: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if os.path.realpath(f"{place}/{name}") != hidden]
+        videos += [Path(place, name) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    videos = sorted(path for path in videos if path.is_file())
     for path in videos:
         yield str(path), path.relative_to(folder).with_suffix("").as_posix()
     if not videos:

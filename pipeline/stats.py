@@ -54,10 +54,18 @@ class StageStats:
 
     def include(self, other: StageStats) -> None:
         """Add what another process or machine has recorded; percentiles then look at the last durations of both."""
-        for stage, recent in other._recent.items():
-            self._recent.setdefault(stage, deque(maxlen=KEPT)).extend(recent)
-            self._total[stage] = self._total.get(stage, 0.0) + other._total[stage]
-            self._count[stage] = self._count.get(stage, 0) + other._count[stage]
+        with self._lock:
+            for stage, recent in other._recent.items():
+                self._recent.setdefault(stage, deque(maxlen=KEPT)).extend(recent)
+                self._total[stage] = self._total.get(stage, 0.0) + other._total[stage]
+                self._count[stage] = self._count.get(stage, 0) + other._count[stage]
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Per stage: count, mean, p50, p95, p99 and total, in milliseconds, in the order of the pipeline."""

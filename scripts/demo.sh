@@ -10,7 +10,7 @@ install cpu -e ".[cpu]"
 check_opencv
 
 out=demo_output
-"$VENV_PYTHON" apps/video.py assets/demo.mp4 --out "$out" --contact-sheet "$out/contact_sheet.png"
+"$VENV_PYTHON" apps/video.py assets/demo.mp4 --out "$out" --overwrite --contact-sheet "$out/contact_sheet.png"
 cat <<TEXT
 
 Annotated video:  $PWD/$out/demo.mp4

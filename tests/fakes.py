@@ -107,7 +107,7 @@ class BlobNetworks:
     skeleton = COCO
     score_threshold = 0.3
 
-    def __init__(self, detector: Path, pose: Path, stats: StageStats) -> None:
+    def __init__(self, detector: Path, pose: Path, stats: StageStats, threads: int | None = None) -> None:
         self.stats = stats
 
     def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:

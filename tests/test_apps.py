@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from apps import video, webcam
-from pipeline import reconnecting
+from pipeline import batch_job, reconnecting
+from pipeline.batch_plan import RECORDS
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
@@ -29,6 +30,12 @@ def blob_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_video(tmp_path / "walk.mp4", walk(12))
+
+
+def results(out: Path) -> list[str]:
+    """The files in an output folder, without the records."""
+    files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+    return sorted(path.as_posix() for path in files if path.parts[0] != RECORDS)
 
 
 def error_lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
@@ -76,7 +83,7 @@ def test_a_video_becomes_json_lines_an_mp4_a_sheet_and_a_summary(clip: Path, tmp
 def test_without_video_nothing_is_drawn(clip: Path, tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     assert video.main([str(clip), "--out", str(tmp_path / "out"), "--no-video", "--summary", str(summary)]) == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["walk.jsonl"]
+    assert results(tmp_path / "out") == ["walk.jsonl"]
     assert "draw" not in json.loads(summary.read_text())["stages_ms"]
 
 
@@ -84,16 +91,16 @@ def test_inputs_of_one_name_get_results_of_their_own(clip: Path, tmp_path: Path)
     (tmp_path / "more" / "deep").mkdir(parents=True)
     for name in ("more/walk.avi", "more/deep/walk.mp4", "more/other.avi"):
         write_video(tmp_path / name, walk(2))
-    assert video.main([str(clip), str(tmp_path / "more"), "--out", str(tmp_path / "out"), "--no-video"]) == 0
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["other.jsonl", "walk-2.jsonl", "walk-3.jsonl", "walk.jsonl"]
+    arguments = ["--out", str(tmp_path / "out"), "--no-video", "--jobs", "1"]
+    assert video.main([str(clip), str(tmp_path / "more"), *arguments]) == 0
+    assert results(tmp_path / "out") == ["deep/walk.jsonl", "other.jsonl", "walk-2.jsonl", "walk.jsonl"]
     assert len(read_lines(tmp_path / "out" / "walk.jsonl")) == 12
 
 
 def test_earlier_results_inside_the_input_folder_are_not_inputs(clip: Path, tmp_path: Path) -> None:
     for _ in range(2):
-        assert video.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["walk.jsonl", "walk.mp4"]
+        assert video.main([str(tmp_path), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
+    assert results(tmp_path / "out") == ["walk.jsonl", "walk.mp4"]
 
 
 def test_a_result_never_overwrites_an_input(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -109,9 +116,12 @@ def test_one_bad_input_does_not_stop_the_others(clip: Path, tmp_path: Path, capf
     (tmp_path / "text.mp4").write_text("hello" * 100)
     inputs = [str(tmp_path / name) for name in ("empty.mp4", "folder", "text.mp4", "nowhere.mp4", "walk.mp4")]
     summary = tmp_path / "summary.json"
-    assert video.main([*inputs, "--out", str(tmp_path / "out"), "--summary", str(summary)]) == 1
-    errors = error_lines(capfd)
+    assert video.main([*inputs, "--out", str(tmp_path / "out"), "--summary", str(summary), "--jobs", "1"]) == 1
+    told = capfd.readouterr().err.splitlines()
+    errors = [line for line in told if "rror" in line]
     assert len(errors) == 4
+    assert told[-5] == "4 of 5 inputs failed:"
+    assert told[-4:] == [f"  {line.removeprefix('error: ')}" for line in errors]
     for line, path in zip(errors, inputs, strict=False):
         assert line.startswith(f"error: {path}: ")
     assert len(read_lines(tmp_path / "out" / "walk.jsonl")) == 12
@@ -151,25 +161,25 @@ def test_an_interrupted_run_leaves_valid_files(
 ) -> None:
     interrupt_at(monkeypatch, 10, number)
     paths = [write_video(tmp_path / name, walk(200, speed=1)) for name in ("long.mp4", "next.mp4")]
-    assert video.main([*map(str, paths), "--out", str(tmp_path / "out")]) == code
-    frames = len(read_lines(tmp_path / "out" / "long.jsonl"))
+    assert video.main([*map(str, paths), "--out", str(tmp_path / "out"), "--jobs", "1"]) == code
+    frames = len(read_lines(tmp_path / "out" / "long.partial.jsonl"))
     assert 10 <= frames < 200
-    assert video_facts(tmp_path / "out" / "long.mp4")[2] == frames
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["long.jsonl", "long.mp4"]
+    assert video_facts(tmp_path / "out" / "long.partial.mp4")[2] == frames
+    assert results(tmp_path / "out") == ["long.partial.jsonl", "long.partial.mp4"]
 
 
 def test_a_sink_that_breaks_in_the_middle_leaves_valid_files(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def full(self: video.ProgressBar, frame: Frame, poses: Poses, picture: Any) -> None:
+    def full(self: batch_job.ProgressSink, frame: Frame, poses: Poses, picture: Any) -> None:
         if frame.index == 4:
             raise SinkError("disk full")
 
-    monkeypatch.setattr(video.ProgressBar, "write", full)
+    monkeypatch.setattr(batch_job.ProgressSink, "write", full)
     assert video.main([str(clip), "--out", str(tmp_path / "out")]) == 1
     assert error_lines(capfd) == ["error: disk full"]
-    assert len(read_lines(tmp_path / "out" / "walk.jsonl")) == 5
-    assert video_facts(tmp_path / "out" / "walk.mp4")[2] == 5
+    assert len(read_lines(tmp_path / "out" / "walk.partial.jsonl")) == 5
+    assert video_facts(tmp_path / "out" / "walk.partial.mp4")[2] == 5
 
 
 @pytest.mark.parametrize(
