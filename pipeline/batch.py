@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.batch_folder import OutputFolder, Task
@@ -86,6 +87,10 @@ class Batch:
     def ended(self, slot: int, task: Task, outcome: Outcome) -> None:
         """An input has ended: keep and record its results, and say how it went. Raises SinkError for lack of disk."""
         job = task.job
+        if outcome.error:
+            # Named as it will lie there.
+            final = self._folder.path / Path(job.name).parent
+            outcome = replace(outcome, error=outcome.error.replace(str(task.stage), str(final)))
         try:
             self._folder.commit(task, outcome, self._key)
         except OSError as error:

@@ -21,6 +21,7 @@ from pipeline.stats import RunCounts, StageStats
 from pipeline.stopping import Stop
 from pipeline.streaming import Feed, Stream
 from pipeline.tables import CocoResultsSink, CsvSink, image_ids_of
+from pipeline.text_output import partial_path
 from pipeline.types import Frame, Image, Poses, Skeleton
 
 REPORT_EVERY_S = 0.2
@@ -104,7 +105,7 @@ def run_job(
     except Exception as bug:
         error, trace = f"{job.shown}: {type(bug).__name__}: {bug}", traceback.format_exc()
     try:
-        written = _written(results, work.suffixes)
+        written = _written(results, work.suffixes, whole)
     except OSError as full:
         written, whole, error = (), False, error or f"{results}: cannot be written ({full.strerror})"
     state: Literal["done", "bad", "interrupted"] = "bad" if error else "done" if whole else "interrupted"
@@ -172,11 +173,16 @@ def _open_sinks(
     return sinks
 
 
-def _written(results: Path, suffixes: Sequence[str]) -> tuple[str, ...]:
-    """The suffixes of the results that are there, once they are on the disk."""
+def _written(results: Path, suffixes: Sequence[str], whole: bool) -> tuple[str, ...]:
+    """The suffixes of the results that are there, once they are on the disk.
+
+    If they are not whole, also of those that could not be finished.
+    """
     written = []
     for suffix in suffixes:
         path = result_path(results.parent, results.name, suffix)
+        if not whole and not path.exists() and partial_path(path).exists():
+            os.replace(partial_path(path), path)
         if path.exists():
             flush_to_disk(path)
             written.append(suffix)

@@ -20,7 +20,10 @@ from pipeline.batch_job import JSON, Outcome, Work
 from pipeline.batch_journal import Journal, Record
 from pipeline.batch_plan import RECORDS, Job, plan_jobs
 from pipeline.batch_progress import BatchProgress
+from pipeline.pose_pipeline import PosePipeline
 from pipeline.settings import SettingsError
+from pipeline.sinks import Mp4Sink, SinkError
+from pipeline.sources import Source
 from pipeline.stats import RunCounts, StageStats
 from pipeline.stopping import Stop
 from tests.fakes import BlobNetworks, read_lines, walk, write_video
@@ -118,10 +121,13 @@ def test_a_bad_input_is_tried_again_and_its_error_kept(inputs: Path, tmp_path: P
 def test_an_interrupted_input_is_named_partial_until_it_is_whole(
     inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    find_people = TroubledNetworks.pipeline
-    monkeypatch.setattr(
-        TroubledNetworks, "pipeline", lambda *given: (os.kill(os.getpid(), signal.SIGINT), find_people(*given))[1]
-    )
+    pipeline_of = TroubledNetworks.pipeline
+
+    def interrupted(networks: TroubledNetworks, source: Source, detect_every: int | None) -> PosePipeline:
+        os.kill(os.getpid(), signal.SIGINT)
+        return pipeline_of(networks, source, detect_every)
+
+    monkeypatch.setattr(TroubledNetworks, "pipeline", interrupted)
     out = run(inputs, "--no-video", code=130)
     assert set(results(out)) <= {"a.partial.jsonl"}
     assert "NAME.partial; the next run does it anew" in capfd.readouterr().err
@@ -130,6 +136,19 @@ def test_an_interrupted_input_is_named_partial_until_it_is_whole(
     run(inputs, "--no-video")
     assert results(out).keys() == {"a.jsonl", "b/a.jsonl"}
     assert "1 (interrupted before)" in capfd.readouterr().err
+
+
+def test_what_a_full_disk_leaves_is_kept_and_said(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(sink: Mp4Sink) -> None:
+        raise SinkError(f"{sink._path}: the disk is full. What there is, is in {sink._partial}")
+
+    monkeypatch.setattr(Mp4Sink, "close", full)
+    out = run(inputs, code=1)
+    assert results(out).keys() == {f"{name}.partial{suffix}" for name in ("a", "b/a") for suffix in (".jsonl", ".mp4")}
+    expected = f"  {out}/b/a.mp4: the disk is full. What there is, is in {out}/b/a.partial.mp4"
+    assert expected in capfd.readouterr().err.splitlines()
 
 
 def test_names_follow_the_folders_and_stay_when_inputs_are_added(inputs: Path, tmp_path: Path) -> None:
