@@ -11,6 +11,8 @@ from engines.engine import ModelError, open_engine
 from engines.frames import shared
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
+from pipeline.scene_change import SceneChange
+from pipeline.smoothing import PoseSmoother
 from pipeline.sources import Source
 from pipeline.stats import NETWORKS, StageStats, TimedEngine
 from pipeline.tracker import Tracker
@@ -51,26 +53,36 @@ class Networks:
         """What the pose network's keypoints mean."""
         return self.estimator.skeleton
 
-    def pipeline(self, source: Source, detect_every: int | None = None) -> PosePipeline:
-        """A pipeline for one source, with a tracker of its own.
+    def pipeline(
+        self, source: Source, detect_every: int | None = None, smooth: bool | None = None
+    ) -> PosePipeline:  # fmt: skip
+        """A pipeline for one source, with a tracker and a smoother of its own.
 
-        detect_every: by default 5, and 1 for pictures that need not resemble their neighbours.
+        detect_every: by default 5, and 1 for pictures that need not resemble their neighbours. smooth: whether to
+        smooth the keypoints over time; by default all but such pictures.
         """
         every = detect_every or (1 if source.still else DETECT_EVERY)
-        tracker = Tracker(self.skeleton, self.score_threshold)
-        return PosePipeline(self.detector, self.estimator, tracker, every, self.stats)
+        tracker = Tracker(self.skeleton, self.score_threshold, at_once=source.still)
+        smooth = not source.still if smooth is None else smooth
+        smoother = PoseSmoother(len(self.skeleton), self.score_threshold) if smooth else None
+        return PosePipeline(self.detector, self.estimator, tracker, every, self.stats, smoother)
 
 
 class PosePipeline:
-    """Frames of one source in, poses out. The detector runs on every `detect_every`-th frame."""
+    """Frames of one source in, poses out.
+
+    The detector runs on every `detect_every`-th frame, and when the tracker or a changed picture asks for it.
+    """
 
     def __init__(
-        self, detector: Detector, estimator: Estimator, tracker: Tracker, detect_every: int, stats: StageStats
-    ) -> None:
+        self, detector: Detector, estimator: Estimator, tracker: Tracker, detect_every: int, stats: StageStats,
+        smoother: PoseSmoother | None = None,
+    ) -> None:  # fmt: skip
         if detect_every < 1:
             raise ValueError(f"detect_every should be at least 1, got {detect_every}")
         self._detector, self.estimator, self._tracker = detector, estimator, tracker
         self._detect_every, self.stats = detect_every, stats
+        self._smoother, self._changed = smoother, SceneChange()
         self._until_detection = 0
         self._shape: tuple[int, ...] = ()
 
@@ -81,24 +93,29 @@ class PosePipeline:
     def find_people(self, frame: Frame) -> Detections:
         """Where to look for the people of the next frame.
 
-        By the detector when it is its turn or the picture's size has changed, else where the last poses were.
+        By the detector when it is its turn or wanted, else where they are expected after the last poses.
         """
         image = frame.image
         if image.shape != self._shape:
-            self._shape, self._until_detection = image.shape, 0
+            self._shape = image.shape
             self._tracker.forget()
+        if self._changed(image):
+            self._tracker.doubt()
+        if self._tracker.wants_detector:
+            self._until_detection = 0
         self._until_detection -= 1
         if self._until_detection >= 0:
-            return self._tracker.carried()
+            return self._tracker.carried(frame.time_s)
         self._until_detection = self._detect_every - 1
         with self.stats.timed("detect"):
             found = self._detector(image)
-        return self._tracker.confirm(found)
+        return self._tracker.confirm(found, frame.time_s)
 
     def follow(self, frame: Frame, people: Detections, keypoints: FloatArray, scores: FloatArray) -> Poses:
         """Who is who among the poses that were found in the people's boxes."""
         with self.stats.timed("track"):
-            return self._tracker.update(people, keypoints, scores, frame.time_s)
+            poses = self._tracker.update(people, keypoints, scores, frame.time_s)
+            return self._smoother(poses, frame.time_s) if self._smoother else poses
 
 
 def together(pipelines: Sequence[PosePipeline]) -> Callable[[Sequence[tuple[int, Frame]]], list[Poses]]:

@@ -2,112 +2,166 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.association import BODY_SHARE, BoolArray, assign, box_areas, box_iou, keypoint_similarity
 from pipeline.types import Detections, FloatArray, IntArray, Poses, Skeleton
 
-BoolArray = npt.NDArray[np.bool_]
-MATCH = 0.15  # least mean of box IoU and OKS between a track and its next pose
+MATCH = 0.15  # least mean of box IoU and OKS between where a track is expected and its next pose
+MATCH_AFTER_CHANGE = 0.4  # the same when the picture has changed: others may stand where these stood
 SAME_BOX = 0.4  # a person whose box overlaps a detection by this IoU has been found by the detector
 SAME_PERSON = 0.7  # two poses of one frame with this OKS are one person
-SURE_SHARE = 0.5  # of the keypoints must be sure for a person to outlive a detector that misses them
+SURE_SHARE = 0.5  # of the steady keypoints must be sure for a pose to be sure
 WHOLE_SHARE = 0.7  # of the keypoints must be sure before their extent says how large the person is
 MARGIN = 0.1  # of the extent of the keypoints, on each side: head and feet reach beyond them
 STEADY_SIGMA = 0.2  # of the largest OKS sigma: finer keypoints, of faces and fingers, do not say who is who
-BODY_SHARE = 0.53  # of a person's box is body, the area that OKS is relative to
+ROUNDS_FOUND = 2  # detector rounds must find someone whose pose is not sure before they are shown
+FRAMES_SURE = 5  # in a row make a pose whose loss asks for the detector
+VELOCITY_S = 0.25  # time constant of the velocity
+FORESEEN_S = 0.5  # nobody is expected to walk on for longer
 
 
 @dataclass(frozen=True)
-class Tracks:
-    """The last poses of T people, and what is known of them.
+class Tracks(Poses):
+    """The last poses of T people, and what is known of them. An id of 0: nobody has been told of them yet.
 
-    missed: [T], detector rounds since the detector last found the person. seen_s: [T], media time of the pose.
-    visible: [T], whether the pose is of the last frame.
+    velocity: float64 [T, 2], px/s. seen_s: [T], media time of the pose. visible: [T], whether it is of the last frame.
+    found, missed: [T], detector rounds that found the person, and those since it last did.
+    sure: [T], frames in a row, up to the last, in which the pose was sure.
     """
 
-    poses: Poses
-    missed: IntArray
+    velocity: FloatArray
     seen_s: FloatArray
     visible: BoolArray
+    found: IntArray
+    missed: IntArray
+    sure: IntArray
+
+
+People = TypeVar("People", bound=Poses)
 
 
 class Tracker:
-    """Greedy association by box IoU and OKS, with a memory of `memory_s` seconds for those out of sight.
+    """Association of poses by box IoU and OKS with where their tracks are expected, by the Hungarian method.
+
+    A track moves on with constant velocity, as in SORT (Bewley et al., ICIP 2016), here of an alpha-beta filter, the
+    steady state of its Kalman filter. It is remembered for `memory_s` seconds out of sight. Someone new is shown, with
+    the next id, once the pose is sure or the detector has found them twice; with `at_once` always, as for stills.
 
     score_threshold: keypoints at or below it say nothing. patience: detector rounds that a person whom only the
     pose network sees survives.
     """
 
-    def __init__(self, skeleton: Skeleton, score_threshold: float, patience: int = 2, memory_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        score_threshold: float,
+        patience: int = 2,
+        memory_s: float = 1.0,
+        at_once: bool = False,
+    ) -> None:
         self._skeleton, self._threshold = skeleton, score_threshold
         self._steady = np.flatnonzero(skeleton.oks_sigmas >= STEADY_SIGMA * skeleton.oks_sigmas.max())
-        self._patience, self._memory_s = patience, memory_s
+        self._patience, self._memory_s, self._at_once = patience, memory_s, at_once
         self._next_id = 1
         self.forget()
 
     def forget(self) -> None:
-        """Drop all tracks, because the picture has changed altogether; ids go on counting."""
-        nobody = Poses.none(len(self._skeleton))
-        self._tracks = Tracks(nobody, np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
+        """Drop all tracks, as for a picture of another size; ids go on counting."""
+        self._tracks = _begun(Poses.none(len(self._skeleton)), np.zeros(0, np.bool_), 0.0)
+        self._detected = 0  # of the people that are looked for, those that the detector found
+        self._doubted, self.wants_detector = False, True
 
-    def carried(self) -> Detections:
-        """The boxes, frame px, where the people of the last frame are expected now."""
-        people = _rows(self._tracks.poses, self._tracks.visible)
+    def doubt(self) -> None:
+        """Say that the picture has changed: in the next frame only those who are much the same keep their ids."""
+        self._doubted, self.wants_detector = True, True
+        self._tracks = replace(self._tracks, velocity=np.zeros_like(self._tracks.velocity))
+
+    def carried(self, time_s: float) -> Detections:
+        """The boxes, frame px, where the people of the last frame are expected at that media time."""
+        tracks = _expected(self._tracks, time_s)
+        people = _rows(tracks, tracks.visible)
+        self._detected = 0
         return Detections(people.boxes, people.box_scores)
 
-    def confirm(self, found: Detections) -> Detections:
+    def confirm(self, found: Detections, time_s: float) -> Detections:
         """What the detector found, then the boxes of people it missed although their poses are still sure."""
-        tracks = self._tracks
-        found_again = (box_iou(tracks.poses.boxes, found.boxes) >= SAME_BOX).any(axis=1)
-        missed = np.where(found_again, 0, tracks.missed + 1)
-        self._tracks = replace(tracks, missed=missed)
-        sure = self._sure(tracks.poses).mean(axis=1) >= SURE_SHARE
-        kept = _rows(tracks.poses, tracks.visible & sure & (missed > 0) & (missed <= self._patience))
+        tracks = _expected(self._tracks, time_s)
+        self._detected = len(found)
+        again = (box_iou(tracks.boxes, found.boxes) >= SAME_BOX).any(axis=1)
+        missed = np.where(again, 0, tracks.missed + 1)
+        self._tracks = replace(self._tracks, missed=missed, found=tracks.found + again)
+        patient = (missed > 0) & (missed <= self._patience) & (not self._doubted)
+        kept = _rows(tracks, tracks.visible & self._is_sure(tracks) & patient)
         return Detections(np.concatenate([found.boxes, kept.boxes]), np.concatenate([found.scores, kept.box_scores]))
 
     def update(self, people: Detections, keypoints: FloatArray, scores: FloatArray, time_s: float) -> Poses:
         """The poses of a frame, with ids. people: N boxes; keypoints: [N, K, 2] frame px; scores: [N, K].
 
-        A pose without any sure keypoint is dropped, and so is the worse of two poses of one person.
+        The people are those of `carried` or `confirm`, in their order. A pose without any sure keypoint is dropped, and
+        so is the worse of two poses of one person. Afterwards `wants_detector` says whether the next frame needs it:
+        somebody was lost, or is new and in doubt.
         """
         poses = Poses(keypoints, scores, people.boxes, people.scores, np.zeros(len(people), np.int64))
-        poses = _rows(poses, np.flatnonzero((scores > self._threshold).any(axis=1)))
-        poses = _rows(poses, self._one_pose_a_person(poses))
+        rows = self._one_pose_a_person(poses)
+        poses, carried = _rows(poses, rows), rows >= self._detected
         self._forget_lost(time_s)
-        track_rows, pose_rows = greedy_match(self._similarity(self._tracks.poses, poses), MATCH)
+        before = _expected(self._tracks, time_s)
+        least = MATCH_AFTER_CHANGE if self._doubted else MATCH
+        old_rows, pose_rows = assign(self._similarity(before, poses), least)
+        self._doubted = False
 
-        ids, boxes, missed = poses.track_ids.copy(), poses.boxes.copy(), np.zeros(len(poses), np.int64)
-        ids[pose_rows] = self._tracks.poses.track_ids[track_rows]
-        boxes[pose_rows] = self._follow(_rows(self._tracks.poses, track_rows), _rows(poses, pose_rows))
-        missed[pose_rows] = self._tracks.missed[track_rows]
-        born = np.flatnonzero(ids == 0)
-        ids[born] = self._next_id + np.arange(len(born))
-        self._next_id += len(born)
+        new_rows = np.setdiff1d(np.arange(len(poses)), pose_rows)
+        continued = self._continued(_rows(before, old_rows), _rows(poses, pose_rows), carried[pose_rows], time_s)
+        begun = _begun(_rows(poses, new_rows), self._is_sure(_rows(poses, new_rows)), time_s)
+        order = np.argsort(np.concatenate([pose_rows, new_rows]))
+        now = self._named(_rows(_joined(continued, begun), order))
 
-        poses = replace(poses, track_ids=ids, boxes=boxes)
-        self._remember(poses, missed, track_rows, time_s)
-        return poses
+        out_of_sight = _rows(self._tracks, np.setdiff1d(np.arange(len(before)), old_rows))
+        weaker = (before.sure[old_rows] >= FRAMES_SURE) & (continued.sure == 0)
+        gone = out_of_sight.visible & (out_of_sight.sure >= FRAMES_SURE)
+        self.wants_detector = bool(weaker.any() or gone.any() or (now.track_ids == 0).any())
+        self._tracks = _joined(now, replace(out_of_sight, visible=np.zeros(len(out_of_sight), np.bool_)))
+        return _poses(_rows(now, now.track_ids > 0))
 
     def _forget_lost(self, time_s: float) -> None:
-        """Drop the tracks that have been out of sight for longer than the memory lasts."""
-        old = self._tracks
-        kept = old.visible | (time_s - old.seen_s <= self._memory_s)
-        self._tracks = Tracks(_rows(old.poses, kept), old.missed[kept], old.seen_s[kept], old.visible[kept])
+        """Drop who has been out of sight for longer than the memory lasts, or has not been shown before."""
+        old = replace(self._tracks, seen_s=np.minimum(self._tracks.seen_s, time_s))  # the time may have gone back
+        remembered = (time_s - old.seen_s <= self._memory_s) & (old.track_ids > 0)
+        self._tracks = _rows(old, old.visible | remembered)
 
-    def _remember(self, poses: Poses, missed: IntArray, matched: IntArray, time_s: float) -> None:
-        """Keep this frame's poses, and behind them the tracks that have none."""
-        old = self._tracks
-        lost = np.ones(len(old.visible), np.bool_)
-        lost[matched] = False
-        self._tracks = Tracks(
-            _joined(poses, _rows(old.poses, lost)),
-            np.concatenate([missed, old.missed[lost]]),
-            np.concatenate([np.full(len(poses), time_s), old.seen_s[lost]]),
-            np.arange(len(poses) + int(lost.sum())) < len(poses),
+    def _named(self, tracks: Tracks) -> Tracks:
+        """Ids for those who have none yet and are to be shown."""
+        known = (tracks.sure > 0) | (tracks.found >= ROUNDS_FOUND) | self._at_once
+        born = np.flatnonzero((tracks.track_ids == 0) & known)
+        ids = tracks.track_ids.copy()
+        ids[born] = self._next_id + np.arange(len(born))
+        self._next_id += len(born)
+        return replace(tracks, track_ids=ids)
+
+    def _continued(self, before: Tracks, now: Poses, carried: BoolArray, time_s: float) -> Tracks:
+        """Tracks where they were expected, with the poses that they have now."""
+        sure: BoolArray = self._sure_points(before) & self._sure_points(now)
+        centres = (now.boxes - before.boxes).reshape(-1, 2, 2).mean(axis=1)
+        moved = np.where(sure.any(axis=1, keepdims=True), _mean_move(before, now, sure), centres)
+        passed_s = (time_s - before.seen_s)[:, None]
+        gain = (1 - np.exp(-np.maximum(passed_s, 0) / VELOCITY_S)) / np.where(passed_s > 0, passed_s, 1.0)
+        return Tracks(
+            now.keypoints,
+            now.scores,
+            self._follow(before, now, carried),
+            now.box_scores,
+            before.track_ids,
+            velocity=before.velocity + gain * moved,
+            seen_s=np.full(len(now), time_s),
+            visible=np.ones(len(now), np.bool_),
+            found=before.found,
+            missed=before.missed,
+            sure=np.where(self._is_sure(now), before.sure + 1, 0),
         )
 
     def _similarity(self, one: Poses, other: Poses) -> FloatArray:
@@ -116,71 +170,79 @@ class Tracker:
         return similarity
 
     def _one_pose_a_person(self, poses: Poses) -> IntArray:
-        """Rows that remain when poses that lie on a better one are dropped, in their old order."""
-        if len(poses) < 2:
-            return np.arange(len(poses))
-        alike = self._oks(poses, poses) > SAME_PERSON
-        dropped = np.zeros(len(poses), np.bool_)
+        """Rows of those with a sure keypoint that lie on no better one."""
+        alike: BoolArray = self._oks(poses, poses) > SAME_PERSON
+        dropped = np.asarray(~self._sure_points(poses).any(axis=1), np.bool_)
         for row in np.argsort(-poses.scores.mean(axis=1) * poses.box_scores, kind="stable"):
             if not dropped[row]:
                 dropped |= alike[row]
                 dropped[row] = False
         return np.flatnonzero(~dropped)
 
-    def _sure(self, poses: Poses) -> BoolArray:
-        """Which of the steady keypoints of each person are sure, [N, S]."""
-        return poses.scores[:, self._steady] > self._threshold
+    def _sure_points(self, poses: Poses) -> BoolArray:
+        """Which keypoints of each person are sure, [N, K]."""
+        return poses.scores > self._threshold
+
+    def _is_sure(self, poses: Poses) -> BoolArray:
+        """Whose pose is sure, [N]."""
+        sure: BoolArray = self._sure_points(poses)[:, self._steady].mean(axis=1) >= SURE_SHARE
+        return sure
 
     def _oks(self, one: Poses, other: Poses) -> FloatArray:
-        """Object keypoint similarity [A, B], of the keypoints sure in both, over the smaller number of sure ones."""
-        sure_one, sure_other = self._sure(one), self._sure(other)
-        places_one, places_other = one.keypoints[:, self._steady], other.keypoints[:, self._steady]
-        distance2 = ((places_one[:, None] - places_other[None]) ** 2).sum(axis=-1)
-        area = BODY_SHARE * np.minimum(_areas(one.boxes)[:, None], _areas(other.boxes)[None])
-        variance = (2 * self._skeleton.oks_sigmas[self._steady]) ** 2
-        alike = np.exp(-distance2 / (2 * np.maximum(area, 1.0)[..., None] * variance))
-        total = (alike * (sure_one[:, None] & sure_other[None])).sum(axis=-1)
-        counts = np.minimum(sure_one.sum(axis=1)[:, None], sure_other.sum(axis=1)[None])
-        similarity: FloatArray = total / np.maximum(counts, 1)
-        return similarity
+        """Object keypoint similarity [A, B] of the steady keypoints, relative to the smaller body."""
+        steady = self._steady
+        sure = self._sure_points(one)[:, steady], self._sure_points(other)[:, steady]
+        areas = BODY_SHARE * np.minimum(box_areas(one.boxes)[:, None], box_areas(other.boxes)[None])
+        sigmas = self._skeleton.oks_sigmas[steady]
+        return keypoint_similarity(one.keypoints[:, steady], other.keypoints[:, steady], sure, areas, sigmas)
 
-    def _follow(self, before: Poses, now: Poses) -> FloatArray:
+    def _follow(self, before: Poses, now: Poses, carried: BoolArray) -> FloatArray:
         """Boxes [N, 4] of `now`: a detector's box stays, a carried one (its track's own) moves with the keypoints.
 
         Its size follows the extent of the keypoints only where most are sure: else a hidden leg would shrink the
         crop, and the next pose could not find the leg again.
         """
-        sure = now.scores > self._threshold
-        both = (sure & (before.scores > self._threshold))[..., None]
-        moved = ((now.keypoints - before.keypoints) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
-        shifted = now.boxes + np.tile(moved, 2)
-        whole = self._sure(now).mean(axis=1, keepdims=True) >= WHOLE_SHARE
+        sure = self._sure_points(now)
+        shifted = now.boxes + np.tile(_mean_move(before, now, sure & self._sure_points(before)), 2)
+        whole = sure[:, self._steady].mean(axis=1, keepdims=True) >= WHOLE_SHARE
         followed = np.where(whole, (shifted + _extent(now.keypoints, sure)) / 2, shifted)
-        carried = (now.boxes == before.boxes).all(axis=1, keepdims=True)
-        return np.where(carried, followed, now.boxes).astype(np.float32)
+        own = carried & (now.boxes == before.boxes).all(axis=1)
+        return np.where(own[:, None], followed, now.boxes).astype(np.float32)
 
 
-def greedy_match(similarity: FloatArray, least: float) -> tuple[IntArray, IntArray]:
-    """Rows and columns of the pairs taken from the most alike downwards, each row and column once."""
-    rows: list[int] = []
-    columns: list[int] = []
-    candidates = np.argwhere(similarity >= least)
-    order = np.argsort(-similarity[candidates[:, 0], candidates[:, 1]], kind="stable")
-    for row, column in candidates[order].tolist():
-        if row not in rows and column not in columns:
-            rows.append(row)
-            columns.append(column)
-    return np.array(rows, np.int64), np.array(columns, np.int64)
+def _begun(poses: Poses, sure: BoolArray, time_s: float) -> Tracks:
+    """Tracks of people who were not there before, found once."""
+    people = len(poses)
+    return Tracks(
+        poses.keypoints,
+        poses.scores,
+        poses.boxes,
+        poses.box_scores,
+        poses.track_ids,
+        velocity=np.zeros((people, 2)),
+        seen_s=np.full(people, time_s),
+        visible=np.ones(people, np.bool_),
+        found=np.ones(people, np.int64),
+        missed=np.zeros(people, np.int64),
+        sure=sure.astype(np.int64),
+    )
 
 
-def box_iou(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Intersection over union [A, B] of boxes [A, 4] and [B, 4], x1 y1 x2 y2."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=-1)
-    union = _areas(one)[:, None] + _areas(other)[None] - both
-    overlap: FloatArray = both / np.maximum(union, 1e-9)
-    return overlap
+def _expected(tracks: Tracks, time_s: float) -> Tracks:
+    """The tracks where they should be at that time, by their velocities."""
+    shift = tracks.velocity * np.clip(time_s - tracks.seen_s, 0, FORESEEN_S)[:, None]
+    return replace(
+        tracks,
+        keypoints=(tracks.keypoints + shift[:, None]).astype(np.float32),
+        boxes=(tracks.boxes + np.tile(shift, 2)).astype(np.float32),
+    )
+
+
+def _mean_move(before: Poses, now: Poses, which: BoolArray) -> FloatArray:
+    """How far the keypoints [N, K] `which` have moved in the mean, [N, 2] px; 0 where there are none."""
+    both = which[..., None]
+    move: FloatArray = ((now.keypoints - before.keypoints) * both).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    return move
 
 
 def _extent(keypoints: FloatArray, sure: BoolArray) -> FloatArray:
@@ -191,26 +253,13 @@ def _extent(keypoints: FloatArray, sure: BoolArray) -> FloatArray:
     return boxes
 
 
-def _areas(boxes: FloatArray) -> FloatArray:
-    areas: FloatArray = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
-    return areas
+def _rows(people: People, which: npt.NDArray[Any]) -> People:
+    return type(people)(*(getattr(people, field.name)[which] for field in fields(people)))
 
 
-def _rows(poses: Poses, which: npt.NDArray[Any]) -> Poses:
-    return Poses(
-        poses.keypoints[which],
-        poses.scores[which],
-        poses.boxes[which],
-        poses.box_scores[which],
-        poses.track_ids[which],
-    )
+def _joined(one: Tracks, other: Tracks) -> Tracks:
+    return Tracks(*(np.concatenate([getattr(one, f.name), getattr(other, f.name)]) for f in fields(Tracks)))
 
 
-def _joined(one: Poses, other: Poses) -> Poses:
-    return Poses(
-        np.concatenate([one.keypoints, other.keypoints]),
-        np.concatenate([one.scores, other.scores]),
-        np.concatenate([one.boxes, other.boxes]),
-        np.concatenate([one.box_scores, other.box_scores]),
-        np.concatenate([one.track_ids, other.track_ids]),
-    )
+def _poses(tracks: Tracks) -> Poses:
+    return Poses(*(getattr(tracks, field.name) for field in fields(Poses)))

@@ -20,12 +20,12 @@ from engines.frame_graph import PIXELS, frame_form
 from engines.frames import shared
 from engines.precision import to_float16
 from pipeline.affine import crop_maps, crop_people
+from pipeline.association import box_iou
 from pipeline.detector import PersonDetector, letterbox
 from pipeline.pose import PoseEstimator
 from pipeline.pose_pipeline import Networks
 from pipeline.sources import open_source
 from pipeline.stats import StageStats
-from pipeline.tracker import box_iou
 from pipeline.types import FloatArray, Image
 from tests.helpers import REPOSITORY, golden_path
 from tests.tiny_networks import detector_file, pose_file

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tracker import box_iou
+from pipeline.association import box_iou
 from pipeline.types import Detections, FloatArray, Image
 from train.datasets.pictures import Picture
 
