@@ -1,4 +1,4 @@
-"""Skeletons live, from cameras and streams: shown in a window, saved as mp4, written as JSON lines."""
+"""Skeletons live, from cameras and streams: in a window or a browser, saved as mp4, as JSON lines, CSV or datagrams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
-from pipeline.drawing import PoseDrawing
+from pipeline.drawing import PoseDrawing, draw_style
+from pipeline.live import open_live_view
 from pipeline.pose_pipeline import Networks, together
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, WindowSink
@@ -17,6 +18,10 @@ from pipeline.sources import Source, open_decoded_in_hardware, open_source
 from pipeline.stats import RunCounts, StageStats, stage_table, write_summary
 from pipeline.stopping import Stop, stop_on_signals
 from pipeline.streaming import Feed, Stream
+from pipeline.tables import CsvSink
+from pipeline.udp import UdpSink
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,20 @@ class WebcamSettings:
     summary: Path | None = None
     hw_decode: bool = False
     give_up: int | None = None
+    csv: Path | None = None
+    udp: str | None = None
+    draw: str = ""
+    serve: int | None = None
+    serve_address: str = LOOPBACK
+    serve_token: str | None = None
 
     def __post_init__(self) -> None:
         at_least("detect_every", self.detect_every, 1)
         at_least("frames", self.frames, 1)
         at_least("give_up", self.give_up, 0)
+        draw_style(self.draw)
+        if self.serve is None and (self.serve_token or self.serve_address != LOOPBACK):
+            raise SettingsError("serve-address and serve-token are for --serve PORT, which is not given")
         if not self.source:
             raise SettingsError("no source given; expected a camera number, a URL, a video, or 'demo'")
         files = {Path(spec).resolve() for spec in self.source if Path(spec).exists()}
@@ -64,9 +78,9 @@ def _run(argv: Sequence[str] | None) -> int:
     stats = StageStats()
     with stop_on_signals() as stop, ExitStack() as closing:
         networks = Networks(settings.detector, settings.pose, stats)
-        feeds = _open_feeds(settings, stop, closing)
+        feeds = _open_feeds(settings, networks, stop, closing)
         process = together([networks.pipeline(feed.source, settings.detect_every) for feed in feeds])
-        draw = PoseDrawing(networks.skeleton, networks.score_threshold)
+        draw = PoseDrawing(networks.skeleton, networks.score_threshold, draw_style(settings.draw))
         try:
             Stream(feeds, process, draw, stats, settings.frames, tell).run(stop)
         finally:
@@ -85,6 +99,14 @@ def _settings(argv: Sequence[str] | None) -> WebcamSettings:
     parser.add_argument("--headless", action="store_true", help="show no window")
     parser.add_argument("--save", type=Path, metavar="MP4", help="save the annotated video; NAME-1.mp4, ... of several")
     parser.add_argument("--json", type=Path, metavar="JSONL", help="write one JSON line a frame")
+    parser.add_argument("--csv", type=Path, metavar="CSV", help="write one row a person a frame")
+    parser.add_argument("--udp", metavar="HOST:PORT", help="send one JSON datagram a frame")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="show the pictures to browsers, at this port")
+    address_help = f"listen there, 0.0.0.0 for all networks, and ask for a token ({LOOPBACK}: this machine only)"
+    parser.add_argument("--serve-address", metavar="ADDRESS", help=address_help)
+    parser.add_argument("--serve-token", metavar="TOKEN", help="the token to ask for (a random one, which is printed)")
+    draw_help = "what is drawn: score=0.5,width=3,boxes=on,ids=off,faces=off, or some of these"
+    parser.add_argument("--draw", metavar="STYLE", help=draw_help)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
     give_up_help = "end when a lost camera or stream has not come back after so long; 0: at once (never)"
     parser.add_argument("--give-up", type=int, metavar="SECONDS", help=give_up_help)
@@ -92,24 +114,49 @@ def _settings(argv: Sequence[str] | None) -> WebcamSettings:
     return read_settings(WebcamSettings, given, given.pop("config", None))
 
 
-def _open_feeds(settings: WebcamSettings, stop: Stop, closing: ExitStack) -> list[Feed]:
+def _open_feeds(settings: WebcamSettings, networks: Networks, stop: Stop, closing: ExitStack) -> list[Feed]:
     """The sources, and the outputs asked for, each closed with `closing`."""
     openers = [_opener(spec, settings.hw_decode) for spec in settings.source]
     sources: list[Source] = []
     for opener in openers:
         sources.append(opener())
         closing.callback(sources[-1].close)
-    shared: list[Sink] = []
-    if settings.json:
-        shared.append(JsonLinesSink(settings.json, with_source=len(sources) > 1))
-        closing.callback(shared[-1].close)
+    shared = _open_shared(settings, networks, closing)
     feeds: list[Feed] = []
     for number, (source, opener) in enumerate(zip(sources, openers, strict=True)):
         names = [feed.name for feed in feeds]
         name = source.name if source.name not in names else f"{source.name} ({number + 1})"
         sinks = [*_open_pictures(settings, number, name, source, stop, closing), *shared]
         feeds.append(Feed(source, sinks, name, opener, settings.give_up))
+    if settings.serve is not None:
+        _serve(settings, feeds, networks.stats, closing)
     return feeds
+
+
+def _open_shared(settings: WebcamSettings, networks: Networks, closing: ExitStack) -> list[Sink]:
+    """The outputs that take the frames of all sources."""
+    sinks: list[Sink] = []
+    if settings.json:
+        sinks.append(JsonLinesSink(settings.json, with_source=len(settings.source) > 1))
+        closing.callback(sinks[-1].close)
+    if settings.csv:
+        sinks.append(CsvSink(settings.csv, networks.skeleton))
+        closing.callback(sinks[-1].close)
+    if settings.udp:
+        sinks.append(UdpSink(settings.udp))
+        closing.callback(sinks[-1].close)
+    return sinks
+
+
+def _serve(settings: WebcamSettings, feeds: Sequence[Feed], stats: StageStats, closing: ExitStack) -> None:
+    """Add the live view to the outputs of all feeds."""
+    assert settings.serve is not None
+    view = open_live_view(settings.serve, settings.serve_address, settings.serve_token, stats)
+    closing.callback(view.close)
+    for feed in feeds:
+        view.add(feed.name, feed.counts)
+        feed.sinks = [*feed.sinks, view]
+    tell(f"live view: {view.url}")
 
 
 def _opener(spec: str, hw_decode: bool) -> Callable[[], Source]:

@@ -8,7 +8,7 @@ check_python
 make_venv
 # One fixed torch, first, so that the range in setup.cfg is already met and every run tests the same one.
 install torch-2.13.0 torch==2.13.0
-install all -e ".[cpu,rtx,train,calib,synthetic,plot,dev]"
+install all -e ".[cpu,rtx,train,calib,synthetic,serve,plot,dev]"
 check_opencv
 
 "$VENV_PYTHON" -m ruff check .

@@ -33,6 +33,8 @@ ADAPTERS = {
     "tensorrt_rtx_bindings": {"engines/tensorrt_library.py"},
     "pycuda": {"engines/cuda.py"},
     "cuda": {"engines/cuda_graph.py"},
+    "aiohttp": {"pipeline/live_server.py"},
+    "prometheus_client": {"pipeline/live_metrics.py"},
     "torch": set[str](),
     "pycocotools": set[str](),
 }
