@@ -143,8 +143,10 @@ def _open_shared(settings: WebcamSettings, networks: Networks, closing: ExitStac
         sinks.append(CsvSink(settings.csv, networks.skeleton))
         closing.callback(sinks[-1].close)
     if settings.udp:
-        sinks.append(UdpSink(settings.udp))
-        closing.callback(sinks[-1].close)
+        datagrams = UdpSink(settings.udp)
+        sinks.append(datagrams)
+        closing.callback(lambda: tell(datagrams.unsent_in_words()))
+        closing.callback(datagrams.close)
     return sinks
 
 

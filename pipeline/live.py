@@ -147,7 +147,7 @@ def open_live_view(port: int, address: str, token: str | None, stats: StageStats
     try:
         from pipeline.live_server import LiveServer
     except ModuleNotFoundError as error:
-        raise SinkError(f"--serve needs {error.name}: pip install 'darkstream[serve]'") from error
+        raise SinkError(f'--serve needs {error.name}: pip install -e ".[serve]"') from error
     access = live_access(address, token)
     listening = listen(address, port)
     board = LiveBoard(stats)

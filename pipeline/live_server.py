@@ -20,7 +20,7 @@ from pipeline.live_metrics import CONTENT_TYPE, LiveMetrics
 from pipeline.live_pages import Page, load_page
 
 MOST_CLIENTS = 32  # WebSockets at a time
-STATUS_EVERY_S, PING_EVERY_S, SEND_WITHIN_S, GOODBYE_S = 0.5, 10.0, 10.0, 1.0
+STATUS_EVERY_S, PING_EVERY_S, SEND_WITHIN_S, GOODBYE_S = 0.25, 10.0, 10.0, 1.0
 LONGEST_MESSAGE, WRITE_AHEAD = 1024, 65_536  # bytes that a client may say, and that may wait for it
 SILENT_S = 10.0  # without a frame of any source for so long, the run does not count as healthy
 COOKIE_AGE_S = 30 * 24 * 3600

@@ -50,6 +50,10 @@ class UdpSink:
         """Free the socket."""
         self._socket.close()
 
+    def unsent_in_words(self) -> str:
+        """One line for a person; empty where everything was sent."""
+        return f"UDP: {self.unsent} datagrams could not be sent" if self.unsent else ""
+
     def _sent(self, datagram: bytes) -> bool:
         try:
             self._socket.sendto(datagram, self._target)

@@ -296,5 +296,5 @@ def test_a_large_picture_is_made_as_small_as_screens_are() -> None:
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pipeline.live_server", None)
-    with pytest.raises(SinkError, match=r"--serve needs .*: pip install 'darkstream\[serve\]'"):
+    with pytest.raises(SinkError, match=r"--serve needs .*: pip install -e \"\.\[serve\]\""):
         open_live_view(0, "127.0.0.1", None, StageStats())

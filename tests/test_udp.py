@@ -38,7 +38,7 @@ def test_a_datagram_is_the_json_line_with_its_source(listener: socket.socket) ->
         expected = {"source": "test", "part": 1, "parts": 1, **json.loads(json_line(frame, poses))}
         assert received(listener) == expected
     sink.close()
-    assert sink.unsent == 0
+    assert (sink.unsent, sink.unsent_in_words()) == (0, "")
 
 
 def test_a_crowd_arrives_whole_in_numbered_parts(listener: socket.socket) -> None:
@@ -73,6 +73,7 @@ def test_a_run_goes_on_when_nobody_listens_or_nothing_can_be_sent(listener: sock
     before = sink.unsent
     sink.write(frame_of(picture()), crowd(1), None)
     assert sink.unsent == before + 1
+    assert sink.unsent_in_words() == f"UDP: {sink.unsent} datagrams could not be sent"
 
 
 @pytest.mark.parametrize(
