@@ -56,9 +56,11 @@ class WebcamSettings:
         if not self.source:
             raise SettingsError("no source given; expected a camera number, a URL, a video, or 'demo'")
         files = {Path(spec).resolve() for spec in self.source if Path(spec).exists()}
-        for path in self.videos:
+        for path in filter(None, (*self.videos, self.json, self.csv)):
             if path.resolve() in files:
                 raise SettingsError(f"{path}: saving here would overwrite the source; choose another name")
+        if self.json and self.csv and self.json.resolve() == self.csv.resolve():
+            raise SettingsError(f"{self.csv}: both --json and --csv would be written here; choose another name for one")
 
     @property
     def videos(self) -> list[Path]:

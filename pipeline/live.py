@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +18,16 @@ from pipeline.stats import RunCounts, StageStats
 from pipeline.types import Frame, Image, Poses
 
 LATELY_S = 3.0  # what rates and latencies are taken over
+LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LINES_KEPT = 256  # JSON lines that wait for slow listeners, of all sources together
 
 
 @dataclass
 class LiveFeed:
-    """The newest of one source. version counts pictures; recent holds when frames were written, and their latency."""
+    """The newest of one source. version counts pictures; recent holds when frames were written, and their latency.
+
+    within: how many frames had a latency up to each of LATENCY_BUCKETS_S, and longer. latency_s: of all together.
+    """
 
     name: str
     counts: RunCounts
@@ -32,6 +37,15 @@ class LiveFeed:
     started_s: float = field(default_factory=time.monotonic)
     written_s: float | None = None
     recent: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=512))
+    within: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_S) + 1))
+    latency_s: float = 0.0
+
+    def note(self, now: float, latency_s: float, people: int) -> None:
+        """Take in that a frame was written."""
+        self.people, self.written_s = people, now
+        self.recent.append((now, latency_s))
+        self.within[bisect_left(LATENCY_BUCKETS_S, latency_s)] += 1
+        self.latency_s += latency_s
 
     def status(self, now: float) -> dict[str, Any]:
         """What the page shows, and the metrics tell, of the source. age_s: since the last frame, or the start."""
@@ -77,8 +91,7 @@ class LiveBoard:
         line = json_line(frame, poses, with_source=True) if self.listeners else None
         with self._lock:
             feed = next(feed for feed in self.feeds if feed.name == frame.source)
-            feed.people, feed.written_s = len(poses), now
-            feed.recent.append((now, now - frame.captured_s))
+            feed.note(now, now - frame.captured_s, len(poses))
             if picture is not None:
                 feed.picture, feed.version = picture, feed.version + 1
             if line is not None:
@@ -98,6 +111,11 @@ class LiveBoard:
             missed = self._line_count - place if place >= 0 else 0
             lines = list(self._lines)[len(self._lines) - min(missed, len(self._lines)) :]
             return self._line_count, lines
+
+    def latencies(self) -> list[tuple[str, list[int], float]]:
+        """Of each source its name, and LiveFeed's within and latency_s."""
+        with self._lock:
+            return [(feed.name, list(feed.within), feed.latency_s) for feed in self.feeds]
 
     def status(self) -> list[dict[str, Any]]:
         """Of each source, see LiveFeed.status."""

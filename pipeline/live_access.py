@@ -72,7 +72,8 @@ def listen(address: str, port: int) -> socket.socket:
     if not 0 <= port < 65536:
         raise SinkError(f"{where}: expected a port of 1 to 65535")
     try:
-        family, _, _, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+        family, _, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         both = address == "::" and socket.has_dualstack_ipv6()
         return socket.create_server(target[:2], family=family, backlog=64, dualstack_ipv6=both)
     except PermissionError as error:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from pipeline.live import LiveBoard
+from pipeline.live import LATENCY_BUCKETS_S, LiveBoard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS = {
@@ -39,7 +40,7 @@ class LiveMetrics:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Counters and gauges of each source, viewers, and a summary of each stage's durations."""
+        """Counters, gauges and latencies of each source, viewers, and a summary of each stage's durations."""
         status = self._board.status()
         for key, words in {**COUNTERS, **GAUGES}.items():
             kind = CounterMetricFamily if key in COUNTERS else GaugeMetricFamily
@@ -49,10 +50,19 @@ class LiveMetrics:
             yield family
         viewers = self._board.watchers + self._board.listeners
         yield GaugeMetricFamily("darkstream_viewers", "Connections that are sent pictures or poses.", viewers)
+        yield self._latencies()
         yield self._stages()
 
+    def _latencies(self) -> Metric:
+        words = "From the arrival of a frame to its poses."
+        family = HistogramMetricFamily("darkstream_latency_seconds", words, labels=["source"])
+        bounds = [*map(str, LATENCY_BUCKETS_S), "+Inf"]
+        for name, within, total in self._board.latencies():
+            family.add_metric([name], list(zip(bounds, accumulate(within), strict=True)), total)
+        return family
+
     def _stages(self) -> Metric:
-        words = "Duration of a stage; 'capture to output' is the latency of a frame. Quantiles are of the last frames."
+        words = "Duration of a stage, of all sources. Quantiles are of the last frames."
         family = Metric("darkstream_stage_seconds", words, "summary")
         for stage, row in self._board.stats.stages_ms().items():
             for key, quantile in (("p50", "0.5"), ("p95", "0.95"), ("p99", "0.99")):

@@ -21,7 +21,7 @@ from pipeline.live_pages import Page, load_page
 
 MOST_CLIENTS = 32  # WebSockets at a time
 STATUS_EVERY_S, PING_EVERY_S, SEND_WITHIN_S, GOODBYE_S = 0.25, 10.0, 10.0, 1.0
-LONGEST_MESSAGE, WRITE_AHEAD = 1024, 65_536  # bytes that a client may say, and that may wait for it
+LONGEST_MESSAGE = 1024  # bytes that a client may say at once
 SILENT_S = 10.0  # without a frame of any source for so long, the run does not count as healthy
 COOKIE_AGE_S = 30 * 24 * 3600
 HEADERS = {
@@ -184,9 +184,8 @@ class LiveServer:
             text = f"503: {MOST_CLIENTS} viewers are connected, and no more are served; try again later\n"
             return web.Response(status=503, text=text, headers={"Retry-After": "10"})
         ws = web.WebSocketResponse(
-            heartbeat=PING_EVERY_S, timeout=GOODBYE_S, max_msg_size=LONGEST_MESSAGE, writer_limit=WRITE_AHEAD,
-            compress=False,
-        )  # fmt: skip
+            heartbeat=PING_EVERY_S, timeout=GOODBYE_S, max_msg_size=LONGEST_MESSAGE, compress=False
+        )
         if not ws.can_prepare(request):
             return web.Response(status=426, text="426: expected a WebSocket\n", headers={"Upgrade": "websocket"})
         self._clients.add(ws)
@@ -243,8 +242,16 @@ async def _within(sending: Awaitable[None]) -> None:
 
 async def _until_it_fails(speaking: Awaitable[None], request: web.Request) -> None:
     """A client that has gone, or takes nothing for too long, is cut off, which ends the hearing as well."""
-    with suppress(ConnectionError, asyncio.TimeoutError):
-        await speaking
+    try:
+        with suppress(ConnectionError, asyncio.TimeoutError):
+            await speaking
+    except Exception:
+        _cut_off(request)
+        raise
+    _cut_off(request)
+
+
+def _cut_off(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
 

@@ -71,7 +71,9 @@ class StageStats:
         """Per stage: count, mean, p50, p95, p99 and total, in milliseconds, in the order of the pipeline."""
         with self._lock:
             order = [stage for stage in (*WORK, *NETWORKS, LATENCY) if stage in self._recent]
-            return {stage: self._summary(stage) for stage in order}
+            recorded = {stage: (list(self._recent[stage]), self._total[stage], self._count[stage]) for stage in order}
+        # Outside the lock: the run must not wait for percentiles.
+        return {stage: _summary(*values) for stage, values in recorded.items()}
 
     def share_outside_networks(self) -> float:
         """The part of all stages' time that is not spent in the two networks, 0 to 1; nan before any work."""
@@ -79,11 +81,11 @@ class StageStats:
         networks = sum(self._total.get(stage, 0.0) for stage in NETWORKS)
         return (work - networks) / work if work > 0 else float("nan")
 
-    def _summary(self, stage: str) -> dict[str, float]:
-        p50, p95, p99 = np.percentile(np.array(self._recent[stage]), (50, 95, 99)) * 1000
-        total, count = self._total[stage] * 1000, self._count[stage]
-        values = {"mean": total / count, "p50": p50, "p95": p95, "p99": p99, "total": total}
-        return {"count": count, **{key: round(float(value), 3) for key, value in values.items()}}
+
+def _summary(recent: list[float], total: float, count: int) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(np.array(recent), (50, 95, 99)) * 1000
+    values = {"mean": total / count * 1000, "p50": p50, "p95": p95, "p99": p99, "total": total * 1000}
+    return {"count": count, **{key: round(float(value), 3) for key, value in values.items()}}
 
 
 class TimedEngine:

@@ -28,7 +28,9 @@ class UdpSink:
         if not (separator and host and port.isdecimal() and 0 < int(port) < 65536):
             raise SinkError(f"UDP address {address!r}: {EXPECTED}")
         try:
-            family, kind, _, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
+            found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
+            # "localhost" may have both, and listeners mostly choose IPv4.
+            family, kind, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
             self._socket = socket.socket(family, kind)
         except OSError as error:
             raise SinkError(f"UDP address {address!r}: {error.strerror or error}; {EXPECTED}") from error

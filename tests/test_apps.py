@@ -252,6 +252,8 @@ def test_webcam_counts_what_it_drops(
     [
         (["--source", "97", "--headless"], "camera 97 cannot be opened"),
         (["--source", "walk.mp4", "--save", "walk.mp4", "--headless"], "would overwrite the source"),
+        (["--source", "walk.mp4", "--csv", "walk.mp4", "--headless"], "would overwrite the source"),
+        (["--source", "walk.mp4", "--csv", "x", "--json", "x", "--headless"], "both --json and --csv"),
         (["--source", "walk.mp4", "--frames", "0"], "frames should be at least 1"),
         (["--source", "walk.mp4", "--headless", "--json", "nowhere/out.jsonl"], "cannot be written"),
         (["--source", "walk.mp4", "--headless", "--save", "out.avi"], "ending in .mp4"),

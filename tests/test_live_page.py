@@ -138,3 +138,6 @@ def test_the_token_can_be_typed_in_and_leaves_the_address_line(browser: Any) -> 
         until(browser, STATE, "Live")
         assert browser.current_url == f"{run.base}/"
         until(browser, NOTES, [""])
+        port = int(run.base.rsplit(":", 1)[1])
+    with FakeRun(token="another-token-of-the-tests", port=port):
+        until(browser, "return document.title", "Token needed · darkstream")

@@ -250,6 +250,11 @@ def test_metrics_are_in_prometheus_form() -> None:
     assert found["darkstream_people", 'the "yard"\\'] == 3
     assert found["darkstream_seconds_since_last_frame", "door"] < 2
     assert found["darkstream_viewers",] == 1
+    counts = [value for (name, *_), value in found.items() if name == "darkstream_latency_seconds_bucket"]
+    assert len(counts) == 20
+    assert counts[:10] == sorted(counts[:10])
+    assert found["darkstream_latency_seconds_bucket", "+Inf", "door"] == counts[9] > 0
+    assert 0 < found["darkstream_latency_seconds_sum", "door"] < counts[9]
     assert 0.004 < found["darkstream_stage_seconds", "0.95", "capture to output"] < 0.006
     assert found["darkstream_stage_seconds_count", "capture to output"] > 0
 
