@@ -53,7 +53,7 @@ def until(browser: Any, script: str, expected: Any) -> Any:
         last[:] = [driver.execute_script(script)]
         return bool(holds(last[0]))
 
-    wait.WebDriverWait(browser, 12, 0.05).until(look, lambda: f"last {last}")
+    wait.WebDriverWait(browser, 30, 0.05).until(look, lambda: f"last {last}")
     return last[0]
 
 
@@ -77,7 +77,7 @@ def test_the_page_shows_moving_pictures_and_figures(browser: Any, size: tuple[in
         until(browser, MIDDLE, lambda shade: shade != first)
         assert browser.execute_script(VALUES.replace("NAME", "people")) == ["2", "3"]
         until(browser, VALUES.replace("NAME", "latency"), lambda values: all(text.endswith(" ms") for text in values))
-        until(browser, VALUES.replace("NAME", "fps"), lambda values: all(float(text) > 1 for text in values))
+        until(browser, VALUES.replace("NAME", "fps"), lambda values: all(float(text) > 0 for text in values))
         run.counts["door"].dropped = 1234
         until(browser, VALUES.replace("NAME", "dropped"), ["1,234", "0"])
         assert browser.title == "5 people · darkstream"
