@@ -24,7 +24,7 @@ from pipeline.types import Poses
 NETWORKS = ("detector network", "pose network")  # parts of the stages "detect" and "pose"
 WORK = ("read", "detect", "pose", "track", "draw", "write")
 LATENCY = "capture to output"
-KEPT = 65_536  # percentiles look at the last so many frames: a camera may run for weeks
+KEPT = 16_384  # percentiles look at the last so many frames: a camera may run for weeks, and memory stays flat
 
 
 class StageStats:

@@ -40,7 +40,7 @@ def boxes_of(draw: st.DrawFn, least: int = 1, most: int = 6) -> npt.NDArray[np.f
 
 def spacing(boxes: FloatArray) -> npt.NDArray[np.float64]:
     """What float32 can tell apart at the far side of each box [N], in px."""
-    return np.spacing(np.abs(boxes).max(1).astype(np.float32)).astype(np.float64)
+    return np.asarray(np.spacing(np.abs(boxes).max(1).astype(np.float32)), np.float64)
 
 
 @quick
