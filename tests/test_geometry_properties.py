@@ -17,8 +17,8 @@ from pipeline.affine import (
     crop_to_frame,
     transform_points,
 )
+from pipeline.association import box_iou
 from pipeline.detector import PersonDetector, distinct, letterbox
-from pipeline.tracker import box_iou
 from pipeline.types import Detections, FloatArray
 from tests.helpers import FakeEngine, detector_manifest
 
