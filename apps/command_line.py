@@ -32,12 +32,28 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run_app(run: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None) -> int:
-    """The exit code of `run`; a user's mistake becomes one line on stderr and exit code 1."""
+    """The exit code of `run`; a user's mistake becomes one line on stderr and exit code 1.
+
+    So does each of those that came up while the files were finished after another.
+    """
     try:
         return run(argv)
     except MISTAKES as mistake:
-        tell_mistake(mistake)
+        for each in _in_order(mistake):
+            tell_mistake(each)
         return 1
+
+
+def _in_order(mistake: BaseException | None) -> list[Exception]:
+    """The mistake and those before it, the first first, without what was only the cause of another's words."""
+    found: list[Exception] = []
+    causes: list[BaseException | None] = []
+    while mistake is not None:
+        if isinstance(mistake, MISTAKES) and mistake not in causes:
+            found.insert(0, mistake)
+        causes.append(mistake.__cause__)
+        mistake = mistake.__context__
+    return found
 
 
 def tell_mistake(mistake: Exception) -> None:

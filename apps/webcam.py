@@ -11,6 +11,7 @@ from pathlib import Path
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from pipeline.drawing import PoseDrawing, draw_style
 from pipeline.live import open_live_view
+from pipeline.pipes import Waiting
 from pipeline.pose_pipeline import Networks, together
 from pipeline.settings import SettingsError, at_least, read_settings
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, WindowSink
@@ -123,7 +124,8 @@ def _open_feeds(settings: WebcamSettings, networks: Networks, stop: Stop, closin
     for opener in openers:
         sources.append(opener())
         closing.callback(sources[-1].close)
-    shared = _open_shared(settings, networks, closing)
+    waiting = Waiting(any(source.live for source in sources), lambda: stop.requested)
+    shared = _open_shared(settings, networks, waiting, closing)
     feeds: list[Feed] = []
     for number, (source, opener) in enumerate(zip(sources, openers, strict=True)):
         names = [feed.name for feed in feeds]
@@ -135,14 +137,14 @@ def _open_feeds(settings: WebcamSettings, networks: Networks, stop: Stop, closin
     return feeds
 
 
-def _open_shared(settings: WebcamSettings, networks: Networks, closing: ExitStack) -> list[Sink]:
+def _open_shared(settings: WebcamSettings, networks: Networks, waiting: Waiting, closing: ExitStack) -> list[Sink]:
     """The outputs that take the frames of all sources."""
     sinks: list[Sink] = []
     if settings.json:
-        sinks.append(JsonLinesSink(settings.json, with_source=len(settings.source) > 1))
+        sinks.append(JsonLinesSink(settings.json, with_source=len(settings.source) > 1, waiting=waiting))
         closing.callback(sinks[-1].close)
     if settings.csv:
-        sinks.append(CsvSink(settings.csv, networks.skeleton))
+        sinks.append(CsvSink(settings.csv, networks.skeleton, waiting))
         closing.callback(sinks[-1].close)
     if settings.udp:
         datagrams = UdpSink(settings.udp)

@@ -97,8 +97,9 @@ class PoseDrawing:
         ]
 
     def __call__(self, frame: Frame, poses: Poses) -> Image:
-        """Draw on the frame's own image, and return it."""
-        image = frame.image if frame.image.flags.writeable else frame.image.copy()
+        """Draw on the frame's own image, and return it; on a copy of one that OpenCV cannot draw on."""
+        flags = frame.image.flags
+        image = frame.image if flags.writeable and flags.c_contiguous else frame.image.copy(order="C")
         # The nearest, lowest in the picture, come last and so on top.
         for row in np.argsort(poses.boxes[:, 3], kind="stable"):
             self._draw_person(image, poses.keypoints[row], poses.scores[row], poses.boxes[row])

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.types import Image
 
 PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+LONGEST_SIDE = 32_766  # px; OpenCV cuts crops out of no larger picture
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
@@ -33,6 +34,9 @@ def read_image(path: Path) -> Image:
         raise ImageError("too large, or damaged") from error
     if image is None:
         raise ImageError("")
+    if max(image.shape) > LONGEST_SIDE:
+        size = f"{image.shape[1]} x {image.shape[0]} px"
+        raise ImageError(f"{size}, where {LONGEST_SIDE} is the longest side that can be read")
     return np.asarray(image, np.uint8)
 
 

@@ -104,6 +104,7 @@ class Mp4Sink:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._written = 0
+        self._cut = 0  # pictures that silences would have been
         try:
             self._partial.write_bytes(b"")  # an output that cannot be written is better known before the run
         except OSError as error:
@@ -119,10 +120,7 @@ class Mp4Sink:
         if self._writer is None:
             self._writer = self._open(picture)
         picture = letterboxed(picture, self._size)
-        due = self._written + 1
-        if self._by_time:
-            latest = self._written + int(LONGEST_HOLD_S * self._fps)
-            due = min(max(due - 1, round(frame.time_s * self._fps) + 1), latest)
+        due = self._due(frame.time_s) if self._by_time else self._written + 1
         while self._written < due:
             if self._written % round(self._fps) == 0:
                 self._check_disk()
@@ -149,6 +147,12 @@ class Mp4Sink:
             os.replace(self._partial, self._path)
         except OSError as error:
             raise SinkError(cannot_write(self._path, error)) from error
+
+    def _due(self, time_s: float) -> int:
+        """How many pictures the video has with one of that time; a longer silence is cut out of it."""
+        due, latest = round(time_s * self._fps) + 1 - self._cut, self._written + int(LONGEST_HOLD_S * self._fps)
+        self._cut += max(due - latest, 0)
+        return min(due, latest)
 
     def _check_disk(self) -> None:
         """OpenCV's writer does not report a full disk, and what it leaves behind then cannot be played."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.pipes import Waiting
 from pipeline.sinks import frame_object
 from pipeline.text_output import TextOutput
 from pipeline.types import FloatArray, Frame, Image, Poses, Skeleton
@@ -25,10 +26,11 @@ class CsvSink:
     """One row a person a frame, in pixels of the original frame; a frame without people has no row.
 
     The columns: source, frame, time_s, id, x1, y1, x2, y2 and score of the box, then x, y and score of each keypoint.
+    waiting: how to wait for the reader of a pipe.
     """
 
-    def __init__(self, path: Path, skeleton: Skeleton) -> None:
-        self._output = TextOutput(path)
+    def __init__(self, path: Path, skeleton: Skeleton, waiting: Waiting | None = None) -> None:
+        self._output = TextOutput(path, waiting)
         keypoints = [f"{name}_{value}" for name in skeleton.keypoint_names for value in ("x", "y", "score")]
         self._write([[*ROW_COLUMNS, *keypoints]])
 
