@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from apps.command_line import run_app
 from engines.engine import open_engine
 from pipeline import pipes
 from pipeline.drawing import PoseDrawing
-from pipeline.pipes import Waiting
+from pipeline.pipes import PipeOutput, Waiting
 from pipeline.pose import PoseEstimator
 from pipeline.pose_pipeline import Networks, PosePipeline, together
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
@@ -187,12 +187,21 @@ def test_ctrl_c_ends_a_run_whose_reader_is_stuck(
     stuck_pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(webcam, "Networks", BlobNetworks)
-    clip = write_video(tmp_path / "walk.mp4", walk(60) * 3)
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+    reader = os.open(stuck_pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)  # full with the first line
+    is_ready, asked = PipeOutput._is_ready, list[int]()
+
+    def interrupted(output: PipeOutput) -> bool:
+        asked.append(1)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return is_ready(output)
+
+    monkeypatch.setattr(PipeOutput, "_is_ready", interrupted)
+    clip = write_video(tmp_path / "walk.mp4", walk(60))
     arguments = ["--source", str(clip), "--headless", "--json", str(stuck_pipe), "--save", str(tmp_path / "out.mp4")]
     assert webcam.main(arguments) == 1
-    timer.join()
+    os.close(reader)
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]
     assert errors == [f"error: {stuck_pipe}: stopped while nothing read from it"]
     assert video_facts(tmp_path / "out.mp4")[2] > 0
