@@ -41,23 +41,30 @@ def frame_times(frames: int) -> FloatArray:
     return np.arange(frames) / FPS
 
 
-@pytest.mark.parametrize("speed", [0.0, 0.1])
-def test_a_still_or_slow_person_trembles_far_less(speed: float) -> None:
+@pytest.mark.parametrize(("speed", "factor"), [(0.0, 2.7), (0.1, 2.5), (0.5, 2.2), (1.0, 2.2)])
+def test_a_still_or_slow_person_trembles_far_less(speed: float, factor: float) -> None:
     times = frame_times(100)
     truth = moving(speed * SIZE * times)
     noisy = moving(speed * SIZE * times, noise=0.01 * SIZE)
-    assert jitter(smoothed(noisy, times), truth) < jitter(noisy, truth) / 2.5
+    assert jitter(smoothed(noisy, times), truth) < jitter(noisy, truth) / factor
 
 
 @pytest.mark.parametrize("fps", [15.0, 25.0, 60.0])
 @pytest.mark.parametrize("noise", [0.0, 0.005])
-def test_a_fast_move_lags_at_most_a_frame(fps: float, noise: float) -> None:
+@pytest.mark.parametrize("moved", [slice(None), slice(9, 10)], ids=["person", "wrist"])
+def test_a_fast_move_lags_at_most_a_frame(fps: float, noise: float, moved: slice) -> None:
     times = np.arange(int(2 * fps)) / fps
-    speed = 2.0 * SIZE  # a wrist in a wave or a throw
+    speed = 2.0 * SIZE  # a sprint, a throw
     path = np.where(times > 1, speed * (times - 1), 0.0)
-    lag = (moving(path) - smoothed(moving(path, noise * SIZE), times))[..., 0].mean(axis=1)
-    assert lag.max() <= speed / 25.0
-    assert lag[-1] <= speed / 25.0 / 2
+    still = np.ones(17, np.bool_)
+    still[moved] = False
+    points, noisy = moving(path), moving(path, noise * SIZE)
+    for each in (points, noisy):
+        each[:, still, 0] -= path[:, None]
+    lag = (points - smoothed(noisy, times))[:, moved, 0].mean(axis=1)
+    tolerance = 3 * noise * SIZE
+    assert lag.max() <= speed / 25.0 + tolerance
+    assert lag[-1] <= speed / 25.0 / 2 + tolerance
 
 
 def test_near_and_far_people_are_smoothed_alike() -> None:
