@@ -12,7 +12,7 @@ from pipeline.association import BODY_SHARE, BoolArray, assign, box_areas, box_i
 from pipeline.types import Detections, FloatArray, IntArray, Poses, Skeleton
 
 MATCH = 0.15  # least mean of box IoU and OKS between where a track is expected and its next pose
-MATCH_AFTER_CHANGE = 0.4  # the same when the picture has changed: others may stand where these stood
+MATCH_AFTER_CHANGE = 0.5  # the same when the picture has changed: others may stand where these stood
 SAME_BOX = 0.4  # a person whose box overlaps a detection by this IoU has been found by the detector
 SAME_PERSON = 0.7  # two poses of one frame with this OKS are one person
 SURE_SHARE = 0.5  # of the steady keypoints must be sure for a pose to be sure
