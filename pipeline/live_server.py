@@ -45,28 +45,33 @@ class LiveServer:
         self._viewers: set[Viewer] = set()
         self._news: set[asyncio.Event] = set()
         self._told, self._ready = threading.Event(), threading.Event()
-        self._loop, self._stopping = asyncio.new_event_loop(), asyncio.Event()
+        self._stopping, self._failure = asyncio.Event(), list[BaseException]()
         self._thread = threading.Thread(target=self._run, name="live view", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure:
+            raise self._failure[0]
 
     def close(self) -> None:
-        """Say goodbye to the clients and end the threads."""
+        """Say goodbye to the clients and end the threads. Raises what has ended the server before, if anything."""
         self._board.on_news = lambda: None
         with suppress(RuntimeError):  # closed before
             self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
+        if self._failure:
+            raise self._failure.pop()
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._serve())
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure.append(error)
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
             self._socket.close()
             self._ready.set()
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._encoder = Encoder(self._board)
         application = web.Application(middlewares=[self._guard])
         routes = {

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import logging
 import socket
 import threading
 import time
@@ -156,7 +158,13 @@ def raw_websocket(base: str, path: str) -> socket.socket:
     return client
 
 
-def test_clients_that_read_nothing_or_vanish_slow_nobody() -> None:
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What libraries have warned of; asyncio does of unfinished tasks when they are freed."""
+    gc.collect()
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_clients_that_read_nothing_or_vanish_slow_nobody(caplog: pytest.LogCaptureFixture) -> None:
     async def watch(session: Any, base: str) -> Any:
         async with session.ws_connect(f"{base}/live") as ws, session.ws_connect(f"{base}/poses") as poses:
             shown = await pictures(ws, 30)
@@ -174,6 +182,7 @@ def test_clients_that_read_nothing_or_vanish_slow_nobody() -> None:
         run.view.close()
         for client in stuck:
             client.close()
+    assert complaints(caplog) == []
 
 
 def test_slow_listeners_miss_lines_and_memory_stays_bounded() -> None:
@@ -212,7 +221,7 @@ def test_of_fifty_clients_those_too_many_are_refused_and_room_is_made_again() ->
     assert again == 101
 
 
-def test_closing_tells_the_clients_and_ends_every_thread() -> None:
+def test_closing_tells_the_clients_and_ends_every_thread(caplog: pytest.LogCaptureFixture) -> None:
     before = set(threading.enumerate())
 
     async def watch(session: Any, base: str) -> Any:
@@ -231,6 +240,7 @@ def test_closing_tells_the_clients_and_ends_every_thread() -> None:
         assert run.talk(watch) == ((aiohttp.WSMsgType.CLOSE, 1001),) * 2
         run.view.close()  # again does nothing
     assert not [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+    assert complaints(caplog) == []
 
 
 def test_metrics_are_in_prometheus_form() -> None:
