@@ -36,6 +36,12 @@ class StageStats:
         self._total: dict[str, float] = {}
         self._count: dict[str, int] = {}
 
+    def clear(self) -> None:
+        """Forget everything, such as a warm-up."""
+        with self._lock:
+            for values in (self._recent, self._total, self._count):
+                values.clear()
+
     def record(self, stage: str, seconds: float) -> None:
         """Add one duration."""
         with self._lock:
