@@ -1,6 +1,6 @@
 """DARK decode as the engines run it, against the usual full-map decode of numpy and OpenCV, in milliseconds.
 
-    python benchmarks/decode.py [--people 1 8 32] [--runs 200]
+    python -m benchmarks.decode [--people 1 8 32] [--runs 200]
 
 Both get the same heatmaps, 17 of 64x48 px a person, and their largest difference is printed beside the times.
 """
@@ -13,15 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import openvino
 
+from benchmarks.conventional import KERNEL, full_map_decode
 from train.dark import encode
 from train.export import export_decode
 
-KERNEL = 11
 KEYPOINTS, HEIGHT, WIDTH = 17, 64, 48
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -34,49 +33,6 @@ def noisy_heatmaps(people: int, rng: np.random.Generator) -> FloatArray:
     seen = np.ones(KEYPOINTS)
     maps = np.stack([encode(person, seen, (4 * WIDTH, 4 * HEIGHT), (WIDTH, HEIGHT), 2.0)[0] for person in joints])
     return (0.8 * maps + rng.uniform(0, 0.02, maps.shape)).astype(np.float32)
-
-
-def full_map_decode(heatmaps: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """[N, K, H, W] -> points [N, K, 2], scores [N, K]; blurs and renormalises whole maps, then steps joint by joint."""
-    people, keypoints, _, width = heatmaps.shape
-    flat = heatmaps.reshape(people, keypoints, -1)
-    place = flat.argmax(2)
-    scores = flat.max(2)
-    points = np.stack((place % width, place // width), 2).astype(np.float32)
-    points[scores <= 0] = -1
-    for person in range(people):
-        for joint in range(keypoints):
-            log_map = np.log(np.maximum(_blur(heatmaps[person, joint]), 1e-10))
-            points[person, joint] = _newton(log_map, points[person, joint])
-    return points, scores
-
-
-def _blur(heatmap: FloatArray) -> FloatArray:
-    """The map behind a zero border, blurred, cut back, and scaled to its old maximum."""
-    border = KERNEL // 2
-    padded = np.zeros((heatmap.shape[0] + 2 * border, heatmap.shape[1] + 2 * border), np.float32)
-    padded[border:-border, border:-border] = heatmap
-    blurred = cv2.GaussianBlur(padded, (KERNEL, KERNEL), 0)[border:-border, border:-border]
-    renormalised: FloatArray = blurred * (heatmap.max() / blurred.max())
-    return renormalised
-
-
-def _newton(log_map: FloatArray, point: FloatArray) -> FloatArray:
-    """The point [2] moved by one Newton step; unchanged within 2 px of the border or with a singular Hessian."""
-    height, width = log_map.shape
-    x, y = int(point[0]), int(point[1])
-    if not (2 <= x <= width - 3 and 2 <= y <= height - 3):
-        return point
-    dx = 0.5 * (log_map[y, x + 1] - log_map[y, x - 1])
-    dy = 0.5 * (log_map[y + 1, x] - log_map[y - 1, x])
-    dxx = 0.25 * (log_map[y, x + 2] - 2 * log_map[y, x] + log_map[y, x - 2])
-    dyy = 0.25 * (log_map[y + 2, x] - 2 * log_map[y, x] + log_map[y - 2, x])
-    dxy = 0.25 * (log_map[y + 1, x + 1] - log_map[y - 1, x + 1] - log_map[y + 1, x - 1] + log_map[y - 1, x - 1])
-    if dxx * dyy - dxy * dxy == 0:
-        return point
-    hessian = np.array([[dxx, dxy], [dxy, dyy]])
-    moved: FloatArray = point - np.linalg.inv(hessian) @ np.array([dx, dy])
-    return moved
 
 
 def engine_decode(graph: bytes, threads: int | None) -> Decode:
