@@ -6,12 +6,12 @@ What an earlier run has finished is not done again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from engines.engine import ENGINE_SUFFIX, file_sha256
@@ -46,16 +46,20 @@ class VideoSettings:
     hw_decode: bool = False
     overwrite: bool = False
     jobs: int | None = None
+    ray: str | None = None
+    ray_cpus: int = 1
+    ray_gpus: float | None = None
 
     def __post_init__(self) -> None:
         at_least("detect_every", self.detect_every, 1)
         at_least("jobs", self.jobs, 1)
+        at_least("ray_cpus", self.ray_cpus, 1)
         if not self.inputs:
             raise SettingsError("no input given; expected video files, folders, or 'demo'")
         if self.out is None:
             raise SettingsError("no --out given; expected the folder for the results")
-        if self.contact_sheet and self.jobs and self.jobs > 1:
-            raise SettingsError("one process draws the contact sheet; leave out --jobs or --contact-sheet")
+        if self.contact_sheet and (self.ray or (self.jobs or 1) > 1):
+            raise SettingsError("one process draws the contact sheet; leave out --jobs and --ray, or --contact-sheet")
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -64,11 +68,14 @@ class VideoSettings:
         return tuple(suffix for suffix, wanted in chosen.items() if wanted)
 
     @property
-    def key(self) -> str:
-        """Of all options that the results depend on. Raises ModelError for a network that cannot be read."""
-        options: dict[str, Any] = {"detect_every": self.detect_every, "hw_decode": self.hw_decode}
-        networks = {"detector": file_sha256(self.detector), "pose": file_sha256(self.pose)}
-        return options_key({**options, **networks})
+    def on_gpu(self) -> bool:
+        """Whether a network runs on a GPU."""
+        return ENGINE_SUFFIX in (self.detector.suffix, self.pose.suffix)
+
+    def key(self, hashes: Mapping[Path, str]) -> str:
+        """Of all options that the results depend on. hashes: of the network files."""
+        networks = {"detector": hashes[self.detector], "pose": hashes[self.pose]}
+        return options_key({**networks, "detect_every": self.detect_every, "hw_decode": self.hw_decode})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,17 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     settings = _settings(argv)
     assert settings.out is not None
-    key, stats = settings.key, StageStats()
+    hashes, stats = {file: file_sha256(file) for file in (settings.detector, settings.pose)}, StageStats()
     with ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         folder = stack.enter_context(OutputFolder(settings.out))
         jobs = plan_jobs(settings.inputs, settings.out, settings.suffixes, folder.journal.owners())
-        workers, work = _workers(settings, len(jobs), stack)
         progress = stack.enter_context(closing(BatchProgress(len(jobs))))
-        batch = Batch(jobs, folder, key, work, progress, settings.overwrite, workers.tries)
+        batch = Batch(jobs, folder, settings.key(hashes), settings.suffixes, progress, settings.overwrite)
         batch.tell_plan()
         if batch.waiting:
-            workers.run(batch, stop, stats)
+            _workers(settings, batch.waiting, folder, hashes, stack).run(batch, stop, stats)
     _tell_end(batch, stats)
     tell_interruption(stop, "what was not finished is named NAME.partial; the next run does it anew")
     if settings.summary:
@@ -110,30 +116,60 @@ def _settings(argv: Sequence[str] | None) -> VideoSettings:
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="so many inputs at a time, each in a process (by the cores)"
     )
+    parser.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
+    parser.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs for each input at work on the cluster (1)")
+    parser.add_argument(
+        "--ray-gpus", type=float, metavar="X", help="GPUs for each, as 0.5 (0; 1 for .engine files)"
+    )
     given = vars(parser.parse_args(argv))
-    return read_settings(VideoSettings, given, given.pop("config", None))
+    settings = read_settings(VideoSettings, given, given.pop("config", None))
+    return _absolute(settings) if settings.ray else settings
 
 
-def _workers(settings: VideoSettings, inputs: int, stack: ExitStack) -> tuple[Workers, Work]:
-    """Who does the work, and what all inputs have in common."""
+def _absolute(settings: VideoSettings) -> VideoSettings:
+    """All paths as other machines see them in the folders that they share with this one."""
+    inputs = [spec if "://" in spec or spec == "demo" else str(Path(spec).absolute()) for spec in settings.inputs]
+    detector, pose = settings.detector.absolute(), settings.pose.absolute()
+    return replace(settings, inputs=inputs, out=settings.out and settings.out.absolute(), detector=detector, pose=pose)
+
+
+def _workers(
+    settings: VideoSettings, waiting: int, folder: OutputFolder, hashes: dict[Path, str], stack: ExitStack
+) -> Workers:
+    """Who does the work. waiting: how many inputs there are to do."""
     networks = partial(Networks, settings.detector, settings.pose)
     work = Work(networks, settings.suffixes, settings.detect_every, settings.hw_decode)
-    count = _process_count(settings, inputs)
+    if settings.ray:
+        cpus, gpus = settings.ray_cpus, float(settings.on_gpu) if settings.ray_gpus is None else settings.ray_gpus
+        from_here = _import_ray_workers()
+        cluster = from_here.Cluster(settings.ray, settings.jobs, cpus, gpus)
+        return from_here.RayActors(_limited(work, cpus), cluster, folder.lock, hashes)
+    count = _process_count(settings, waiting)
     if count > 1:
-        threads = max(1, usable_cores() // count)
-        work = Work(partial(networks, threads=threads), work.suffixes, work.detect_every, work.hw_decode, threads)
-        return Processes(work, count), work
+        return Processes(_limited(work, max(1, usable_cores() // count)), count)
     sheets = [ContactSheet(settings.contact_sheet)] if settings.contact_sheet else []
     for sheet in sheets:
         stack.callback(sheet.close)
-    return ThisProcess(work, sheets), work
+    return ThisProcess(work, sheets)
 
 
-def _process_count(settings: VideoSettings, inputs: int) -> int:
+def _limited(work: Work, threads: int) -> Work:
+    """The same work with so many CPU threads."""
+    return replace(work, networks=partial(work.networks, threads=threads), threads=threads)
+
+
+def _import_ray_workers() -> ModuleType:
+    try:
+        from pipeline import ray_workers
+    except ImportError as error:
+        raise SettingsError('Ray is not installed: pip install -e ".[ray]"') from error
+    return ray_workers
+
+
+def _process_count(settings: VideoSettings, waiting: int) -> int:
     """As many as were asked for; else one for each core, but a single one where a GPU or a contact sheet is shared."""
-    shared = settings.contact_sheet or ENGINE_SUFFIX in (settings.detector.suffix, settings.pose.suffix)
-    wanted = settings.jobs or (1 if shared else usable_cores())
-    return min(wanted, inputs)
+    shared = settings.contact_sheet or settings.on_gpu
+    return min(settings.jobs or (1 if shared else usable_cores()), waiting)
 
 
 def _tell_end(batch: Batch, stats: StageStats) -> None:

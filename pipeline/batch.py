@@ -27,8 +27,6 @@ class BatchError(RuntimeError):
 class Workers(Protocol):
     """Whoever does the work of a batch."""
 
-    tries: int  # how often an input is given to a worker that dies of it
-
     def run(self, batch: Batch, stop: Stop, stats: StageStats) -> None:
         """Take tasks until there are none or a stop, and tell the batch what becomes of each.
 
@@ -43,18 +41,18 @@ class Batch:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], folder: OutputFolder, key: str, work: Work, progress: BatchProgress,
-        overwrite: bool = False, tries: int = 1,
+        self, jobs: Sequence[Job], folder: OutputFolder, key: str, suffixes: Sequence[str], progress: BatchProgress,
+        overwrite: bool = False,
     ) -> None:  # fmt: skip
-        self.jobs, self.work = jobs, work
+        self.jobs, self._suffixes = jobs, suffixes
         self.total, self.bad, self.interrupted = RunCounts(), dict[str, str](), list[str]()
-        self._folder, self._key, self._progress, self._tries = folder, key, progress, tries
+        self._folder, self._key, self._progress = folder, key, progress
         self._waiting: deque[tuple[Job, int]] = deque()
         self._reasons: Counter[str] = Counter()
         self._done_before: set[str] = set()
         self._start_s: float | None = None
         for job in jobs:
-            why = "" if overwrite else folder.journal.why_not_done(job, key, stamp(job), work.suffixes)
+            why = "" if overwrite else folder.journal.why_not_done(job, key, stamp(job), suffixes)
             if why is None:
                 self._done_before.add(job.name)
             else:
@@ -65,6 +63,10 @@ class Batch:
     def waiting(self) -> int:
         """How many inputs nobody has taken yet."""
         return len(self._waiting)
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self._progress.say(text)
 
     def tell_plan(self) -> None:
         """Say what was done before, and what is done anew for which reasons."""
@@ -103,10 +105,13 @@ class Batch:
         self._count(outcome.counts)
         self._progress.ended(slot, job.shown, outcome, self.total.frames)
 
-    def lost(self, slot: int, task: Task, why: str) -> None:
-        """The worker of an input is gone: the input is tried again, or given up. why: what became of the worker."""
+    def lost(self, slot: int, task: Task, why: str, tries: int) -> None:
+        """The worker of an input is gone: the input is tried again, or given up after so many tries.
+
+        why: what became of the worker.
+        """
         self._folder.discard(task)
-        if task.attempt < self._tries:
+        if task.attempt < tries:
             self._waiting.appendleft((task.job, task.attempt + 1))
             self._progress.lost(slot, f"{task.job.shown}: {why}; it is tried again")
             return
@@ -121,7 +126,7 @@ class Batch:
         record = self._folder.journal.records[job.name]
         names = {"json": JSON, "video": VIDEO}
         paths = {name: str(result_path(self._folder.path, job.name, suffix)) for name, suffix in names.items()}
-        results = {name: paths[name] if suffix in self.work.suffixes else None for name, suffix in names.items()}
+        results = {name: paths[name] if suffix in self._suffixes else None for name, suffix in names.items()}
         state = {"error": record.error, "state": record.state, "done_before": job.name in self._done_before}
         return {"input": job.shown, **results, **state, **record.counts}
 
@@ -134,8 +139,6 @@ class Batch:
 
 class ThisProcess:
     """Does the work of a batch here, one input after the other. more: sinks that see every frame of all of them."""
-
-    tries = 1
 
     def __init__(self, work: Work, more: Sequence[Sink] = ()) -> None:
         self._work, self._more = work, more

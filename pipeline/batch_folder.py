@@ -49,14 +49,14 @@ class OutputFolder:
         self.path = path
         self._records = path.absolute() / RECORDS
         self._work = self._records / "work"
-        self._lock: TextIO | None = None
+        self._file: TextIO | None = None
         self._attempts = 0
 
     def __enter__(self) -> OutputFolder:
         try:
             self._records.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self._records / "lock", "a+", encoding="utf-8")
-            self._take(self._lock)
+            self._file = open(self.lock, "a+", encoding="utf-8")
+            self._take(self._file)
             shutil.rmtree(self._work, ignore_errors=True)
             self.journal = Journal(self._records / "results.jsonl", self.path)
         except OSError as error:
@@ -71,6 +71,11 @@ class OutputFolder:
     ) -> None:
         shutil.rmtree(self._work, ignore_errors=True)
         self._release()
+
+    @property
+    def lock(self) -> Path:
+        """The file that says who holds the folder."""
+        return self._records / "lock"
 
     def stage(self, job: Job, attempt: int) -> Task:
         """A fresh folder for the results of an attempt."""
@@ -138,6 +143,6 @@ class OutputFolder:
         lock.flush()
 
     def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -24,6 +24,7 @@ from pipeline.stopping import Stop
 
 WAKE_S = 0.2
 JOIN_S = 5.0
+TRIES = 2  # of an input whose process dies
 STOP = "stop"
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -50,8 +51,6 @@ class _Worker:
 
 class Processes:
     """Does the work of a batch in `count` processes, each with networks of its own."""
-
-    tries = 2
 
     def __init__(self, work: Work, count: int) -> None:
         self._work, self._count = work, count
@@ -111,7 +110,7 @@ class Processes:
         worker.process.kill()
         how = _in_words(worker.process.exitcode)
         if worker.task is not None:
-            batch.lost(worker.slot, worker.task, f"the process that worked on it {how}")
+            batch.lost(worker.slot, worker.task, f"the process that worked on it {how}", TRIES)
         elif not worker.ready:
             raise BatchError(f"a worker process {how} before it was ready to work; --jobs 1 does without")
         if batch.waiting and not stop.requested:

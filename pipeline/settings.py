@@ -54,7 +54,7 @@ def _from_yaml(kind: type[Any], config: Path) -> dict[str, Any]:
 
 
 def _value(config: Path, name: str, value: Any, hint: Any) -> Any:
-    """The YAML value as the type of the dataclass field: str, int, bool, Path, a list of str, or one of them or None.
+    """The YAML value as the type of the dataclass field: str, int, float, bool, Path, a list of str, or one of them or None.
 
     A number is fine where text is expected, as in `source: 0`.
     """
@@ -66,12 +66,21 @@ def _value(config: Path, name: str, value: Any, hint: Any) -> Any:
             return value
     elif int in choices and isinstance(value, int):
         return value
+    elif float in choices and isinstance(value, int | float):
+        return float(value)
     elif Path in choices and isinstance(value, str):
         return Path(value)
     elif str in choices and isinstance(value, str | int):
         return str(value)
     elif list[str] in choices and isinstance(value, str | int | list):
         return [str(item) for item in (value if isinstance(value, list) else [value])]
-    words = {bool: "true or false", int: "a whole number", Path: "a path", str: "text", list[str]: "a list of inputs"}
+    words = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        Path: "a path",
+        str: "text",
+        list[str]: "a list of inputs",
+    }
     expected = " or ".join(words[choice] for choice in choices if choice in words)
     raise SettingsError(f"{config}: {name} should be {expected}, got {value!r}")

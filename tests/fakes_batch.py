@@ -7,6 +7,7 @@ runs apps/video.py with make-believe networks, and kills it before its STEP-th s
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -92,7 +93,8 @@ def main() -> int:
         return step
 
     os.replace, os.fsync = counted(os.replace), counted(os.fsync)
-    vars(video)["Networks"] = TroubledNetworks
+    # The importable class, for processes that do not have this one's __main__.
+    vars(video)["Networks"] = importlib.import_module("tests.fakes_batch").TroubledNetworks
     return video.main(sys.argv[2:])
 
 

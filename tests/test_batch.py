@@ -16,7 +16,7 @@ import pytest
 from apps import video
 from pipeline.batch import Batch
 from pipeline.batch_folder import OutputFolder, Task
-from pipeline.batch_job import JSON, Outcome, Work
+from pipeline.batch_job import JSON, Outcome
 from pipeline.batch_journal import Journal, Record
 from pipeline.batch_plan import RECORDS, Job, plan_jobs
 from pipeline.batch_progress import BatchProgress
@@ -265,8 +265,6 @@ def _recorded(out: Path) -> list[str]:
 class FakeWorkers:
     """Makes the results up."""
 
-    tries = 1
-
     def run(self, batch: Batch, stop: Stop, stats: StageStats) -> None:
         while (task := batch.take()) is not None:
             batch.ended(0, task, self._result(task))
@@ -289,9 +287,7 @@ def calls_of_a_run(folder: Path, out: Path) -> int:
         with OutputFolder(out) as output:
             jobs = plan_jobs([str(folder)], out, [JSON], output.journal.owners())
             progress = BatchProgress(len(jobs))
-            batch = Batch(
-                jobs, output, "key", Work(lambda stats: BlobNetworks(folder, folder, stats), (JSON,)), progress
-            )
+            batch = Batch(jobs, output, "key", [JSON], progress)
             FakeWorkers().run(batch, Stop(), StageStats())
             batch.reports()
             progress.close()
