@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from engines.engine import ENGINE_SUFFIX, file_sha256
@@ -118,9 +119,7 @@ def _settings(argv: Sequence[str] | None) -> VideoSettings:
     )
     parser.add_argument("--ray", metavar="ADDRESS", help="work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT")
     parser.add_argument("--ray-cpus", type=int, metavar="N", help="CPUs for each input at work on the cluster (1)")
-    parser.add_argument(
-        "--ray-gpus", type=float, metavar="X", help="GPUs for each, as 0.5 (0; 1 for .engine files)"
-    )
+    parser.add_argument("--ray-gpus", type=float, metavar="X", help="GPUs for each, as 0.5 (0; 1 for .engine files)")
     given = vars(parser.parse_args(argv))
     settings = read_settings(VideoSettings, given, given.pop("config", None))
     return _absolute(settings) if settings.ray else settings
@@ -137,25 +136,24 @@ def _workers(
     settings: VideoSettings, waiting: int, folder: OutputFolder, hashes: dict[Path, str], stack: ExitStack
 ) -> Workers:
     """Who does the work. waiting: how many inputs there are to do."""
-    networks = partial(Networks, settings.detector, settings.pose)
-    work = Work(networks, settings.suffixes, settings.detect_every, settings.hw_decode)
+
+    def work(threads: int | None) -> Work:
+        networks = partial(Networks, settings.detector, settings.pose)
+        limited = networks if threads is None else partial(networks, threads=threads)
+        return Work(limited, settings.suffixes, settings.detect_every, settings.hw_decode, threads)
+
     if settings.ray:
         cpus, gpus = settings.ray_cpus, float(settings.on_gpu) if settings.ray_gpus is None else settings.ray_gpus
         from_here = _import_ray_workers()
         cluster = from_here.Cluster(settings.ray, settings.jobs, cpus, gpus)
-        return from_here.RayActors(_limited(work, cpus), cluster, folder.lock, hashes)
+        return cast(Workers, from_here.RayActors(work(cpus), cluster, folder.lock, hashes))
     count = _process_count(settings, waiting)
     if count > 1:
-        return Processes(_limited(work, max(1, usable_cores() // count)), count)
+        return Processes(work(max(1, usable_cores() // count)), count)
     sheets = [ContactSheet(settings.contact_sheet)] if settings.contact_sheet else []
     for sheet in sheets:
         stack.callback(sheet.close)
-    return ThisProcess(work, sheets)
-
-
-def _limited(work: Work, threads: int) -> Work:
-    """The same work with so many CPU threads."""
-    return replace(work, networks=partial(work.networks, threads=threads), threads=threads)
+    return ThisProcess(work(None), sheets)
 
 
 def _import_ray_workers() -> ModuleType:

@@ -115,6 +115,7 @@ class RayActors:
         self._holder = lock.read_text(encoding="utf-8")
         self._pending: dict[Any, tuple[_Worker, Callable[..., None]]] = {}  # what was asked of an actor -> who hears it
         self._workers: dict[int, _Worker] = {}
+        self._never_ready = 0
         self._told_to_stop = False
 
     def run(self, batch: Batch, stop: Stop, stats: StageStats) -> None:
@@ -124,9 +125,7 @@ class RayActors:
         try:
             self._work_until_done()
         except (ConnectionError, ray.exceptions.RaySystemError) as error:
-            raise BatchError(
-                f"the Ray cluster is lost ({_first_line(error)}); the same command goes on"
-            ) from error
+            raise BatchError(f"the Ray cluster is lost ({_first_line(error)}); the same command goes on") from error
         finally:
             ray.shutdown()
 
@@ -211,6 +210,9 @@ class RayActors:
     def _bury(self, worker: _Worker, error: RayError) -> None:
         """An actor or its node is gone; whatever still runs there is ended."""
         del self._workers[worker.slot]
+        self._never_ready = 0 if worker.ready else self._never_ready + 1
+        if self._never_ready >= TRIES:
+            raise BatchError(f"no actor can start on the Ray cluster ({_first_line(error)})")
         with suppress(Exception):
             ray.kill(worker.actor)
         if worker.task is not None:

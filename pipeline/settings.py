@@ -54,7 +54,7 @@ def _from_yaml(kind: type[Any], config: Path) -> dict[str, Any]:
 
 
 def _value(config: Path, name: str, value: Any, hint: Any) -> Any:
-    """The YAML value as the type of the dataclass field: str, int, float, bool, Path, a list of str, or one of them or None.
+    """The YAML value as the type of the dataclass field: text, number, bool, Path, list of str, or one of them or None.
 
     A number is fine where text is expected, as in `source: 0`.
     """

@@ -72,6 +72,14 @@ def program(step: int, *arguments: str, frame_s: float = 0.0) -> subprocess.Pope
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Returns when the condition holds; fails if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def results(out: Path) -> dict[str, bytes]:
     """The files in an output folder by name, without the records."""
     files = [path for path in out.rglob("*") if path.is_file() and RECORDS not in path.parts]

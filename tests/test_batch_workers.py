@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from pipeline import batch_workers
 from pipeline.batch_plan import RECORDS
 from pipeline.batch_workers import usable_cores
 from tests.fakes import walk, write_video
-from tests.fakes_batch import FRAME_S, NoNetworks, TroubledNetworks, program, results
+from tests.fakes_batch import FRAME_S, NoNetworks, TroubledNetworks, program, results, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +74,7 @@ def test_a_signal_ends_all_processes_and_leaves_partial_results(number: int, tmp
     folder = inputs(tmp_path / "in", "a", "b", "c")
     out = tmp_path / "out"
     process = program(0, str(folder), "--out", str(out), "--jobs", "2", "--no-video", frame_s=0.5)
-    _wait_until(lambda: len(list(out.glob(f"{RECORDS}/work/*/*.partial.jsonl"))) == 2)
+    wait_until(lambda: len(list(out.glob(f"{RECORDS}/work/*/*.partial.jsonl"))) == 2)
     process.send_signal(number)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + number
@@ -87,12 +86,12 @@ def test_processes_do_not_outlive_a_killed_run(tmp_path: Path, monkeypatch: pyte
     folder = inputs(tmp_path / "in", "a", "b")
     out = tmp_path / "out"
     process = program(0, str(folder), "--out", str(out), "--jobs", "2", "--no-video", frame_s=0.5)
-    _wait_until(lambda: len(list(out.glob(f"{RECORDS}/work/*/*.partial.jsonl"))) == 2)
+    wait_until(lambda: len(list(out.glob(f"{RECORDS}/work/*/*.partial.jsonl"))) == 2)
     children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     process.kill()
     process.wait()
     assert len(children) >= 2
-    _wait_until(lambda: not any(_alive(child) for child in children))
+    wait_until(lambda: not any(_alive(child) for child in children))
     assert results(out) == {}
     monkeypatch.setenv(FRAME_S, "0")
     assert video.main([str(folder), "--out", str(out), "--jobs", "2", "--no-video"]) == 0
@@ -128,14 +127,6 @@ def test_a_containers_share_of_the_cores_counts(tmp_path: Path, monkeypatch: pyt
     for text, cores in (("max 100000\n", 8), ("250000 100000\n", 2), ("10000 100000\n", 1), ("", 8)):
         quota.write_text(text)
         assert usable_cores() == cores
-
-
-def _wait_until(condition: object, seconds: float = 60.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _alive(process_id: int) -> bool:
