@@ -7,7 +7,6 @@ nobody reads any more, so that no frame comes twice.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import signal
 import time
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import ray
-from ray.exceptions import RayError
 
 from engines.engine import ModelError, file_sha256
 from pipeline.batch import Batch, BatchError
 from pipeline.batch_folder import Task
 from pipeline.batch_job import OpenNetworks, Outcome, Work, run_job
+from pipeline.ray_library import RayError, RaySystemError, ray
 from pipeline.stats import StageStats
 from pipeline.stopping import Stop
 
@@ -33,7 +31,6 @@ COUNT_NODES_S = 5.0
 REPORT_S = 1.0
 TRIES = 4  # of an input whose actor is lost: nodes may come and go
 WAITING_S = 15.0  # for a first actor, before we say that we wait
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class RayActors:
         _connect(self._cluster.address)
         try:
             self._work_until_done()
-        except (ConnectionError, ray.exceptions.RaySystemError) as error:
+        except (ConnectionError, RaySystemError) as error:
             raise BatchError(f"the Ray cluster is lost ({_first_line(error)}); the same command goes on") from error
         finally:
             ray.shutdown()
@@ -238,8 +235,6 @@ class RayActors:
 
 def _connect(address: str) -> None:
     """Join a running cluster, without Ray's own lines on the terminal. Raises BatchError."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)

@@ -69,7 +69,9 @@ def program(step: int, *arguments: str, frame_s: float = 0.0) -> subprocess.Pope
     """This module as a process."""
     command = [sys.executable, "-m", "tests.fakes_batch", str(step), *arguments]
     environment = {**os.environ, FRAME_S: str(frame_s), "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

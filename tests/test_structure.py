@@ -35,7 +35,7 @@ ADAPTERS = {
     "cuda": {"engines/cuda_graph.py"},
     "aiohttp": {"pipeline/live_server.py"},
     "prometheus_client": {"pipeline/live_metrics.py"},
-    "ray": {"pipeline/ray_workers.py"},
+    "ray": {"pipeline/ray_library.py", "pipeline/ray_workers.py"},
     "torch": set[str](),
     "pycocotools": set[str](),
 }
