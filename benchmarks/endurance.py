@@ -40,6 +40,7 @@ from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image, Poses
 
 CLIP_FRAMES, WIDTH, HEIGHT, FPS = 64, 160, 120, 25.0
+PART_FRAMES = 5_000
 WARM_UP = 0.2  # of the frames
 SAMPLES = 200  # of memory, over the run
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -93,6 +94,31 @@ class Looped:
 
     def close(self) -> None:
         """Nothing to free: each clip is closed at its end."""
+
+
+class Parts:
+    """A sink of mp4 files of 5,000 frames each: one mp4 keeps its index, some 72 bytes a frame, until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._frames = folder, 0
+        self._part: Mp4Sink | None = None
+
+    def wants_picture(self, frame: Frame) -> bool:
+        """Always."""
+        return True
+
+    def write(self, frame: Frame, poses: Poses, picture: Image | None) -> None:
+        """Append a picture, to a new file if it is time."""
+        if self._part is None or self._frames % PART_FRAMES == 0:
+            self.close()
+            self._part = Mp4Sink(self._folder / "out.mp4", FPS)
+        self._part.write(frame, poses, picture)
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finish the last file."""
+        if self._part is not None:
+            self._part.close()
 
 
 class Crowd:
@@ -192,8 +218,8 @@ def endure(frames: int, default_networks: bool = False) -> Report:
             crowd = Crowd()
             pipeline = PosePipeline(crowd, crowd, Tracker(COCO, LIMIT), 5, stats)
         threads, files = left_over()
-        out = [folder / f"out.{suffix}" for suffix in ("jsonl", "csv", "mp4")]
-        sinks: list[Sink] = [JsonLinesSink(out[0]), CsvSink(out[1], COCO), Mp4Sink(out[2], FPS), watch]
+        lines, rows = JsonLinesSink(folder / "out.jsonl"), CsvSink(folder / "out.csv", COCO)
+        sinks: list[Sink] = [lines, rows, Parts(folder), watch]
         for sink in sinks:
             closing.callback(sink.close)
         feed = Feed(source, sinks)

@@ -218,10 +218,8 @@ def plan(number: int, seed: int) -> tuple[str, str, random.Random]:
 def work(material: Path, seed: int) -> None:
     """A worker: numbers of mutations on stdin, their outcomes as JSON lines on stdout."""
     quiet_opencv()
-    whole = {
-        path.name: run_file(path, material / "whole.jsonl")[3] for path in material.iterdir() if path.suffix != ".jsonl"
-    }
     with tempfile.TemporaryDirectory() as folder:
+        whole = {path.name: run_file(path, Path(folder) / "out.jsonl")[3] for path in material.iterdir()}
         for line in sys.stdin:
             name, damage, rng = plan(int(line), seed)
             path = Path(folder) / name
@@ -236,6 +234,8 @@ class Worker:
         self._command = [sys.executable, str(Path(__file__).resolve()), "--worker", str(material), "--seed", str(seed)]
         self._limit_s = limit_s
         self._process: subprocess.Popen[str] | None = None
+        # What it and its libraries say: a pipe would fill up.
+        self._words = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
 
     def outcome(self, number: int) -> tuple[str, str]:
         """Of a mutation."""
@@ -248,11 +248,17 @@ class Worker:
         if answer:
             outcome, error = json.loads(answer)
             return outcome, error
-        self.close()
-        return ("crashed", f"exit code {process.returncode}") if ready else ("hung", f"{self._limit_s:.0f} s")
+        self._end()
+        self._words.seek(0)
+        last = (self._words.read().strip().splitlines() or [""])[-1]
+        return ("crashed", f"exit code {process.returncode} {last}") if ready else ("hung", f"{self._limit_s:.0f} s")
 
     def close(self) -> None:
         """End the process."""
+        self._end()
+        self._words.close()
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -261,9 +267,8 @@ class Worker:
     def _start(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=environment,
-        )  # fmt: skip
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words, text=True, env=environment
+        )
         return self._process
 
 
