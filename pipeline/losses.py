@@ -52,8 +52,10 @@ class Losses:
             return None
         total = announced or 0 if shown_s is None else round(shown_s * self.fps)
         total = max(total, self.frames + (max(self.undecoded, self.skipped) if inside else tail))
-        where = "truncated or damaged" if tail or self.first_s is None else f"damaged after {self.first_s:.2f} s"
-        return f"only {self.frames} of {total} frames could be read; the file is {where}"
+        where = "the file is truncated or damaged"
+        if not tail and self.first_s is not None:
+            where = f"the file is damaged after {self.first_s:.2f} s"
+        return f"only {self.frames} of {total} frames could be read; {where}"
 
     def _jumps_are_losses(self, announced: int | None) -> bool:
         """Whether frames are short and a clock that is otherwise regular jumps."""
