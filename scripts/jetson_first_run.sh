@@ -61,7 +61,7 @@ install_packages() {
     local cuda
     cuda=$("$CUDA_HOME/bin/nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p') ||
         fail "no $CUDA_HOME/bin/nvcc: apt-get install nvidia-jetpack, or name the toolkit: CUDA_HOME=/usr/local/cuda-12.6"
-    PATH=$CUDA_HOME/bin:$PATH install jetson -e ".[jetson]" "numpy>=1.26,<2" "cuda-bindings>=12.6,==$cuda.*"
+    PATH=$CUDA_HOME/bin:$PATH install jetson -e ".[jetson,serve]" "numpy>=1.26,<2" "cuda-bindings>=12.6,==$cuda.*"
 }
 
 check_venv_opencv() {

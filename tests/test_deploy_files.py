@@ -57,7 +57,7 @@ def test_the_image_takes_opencv_and_tensorrt_from_the_system() -> None:
     pip = next(value for name, value in instructions() if name == "RUN" and "pip install" in value)
     assert "venv --system-site-packages" in pip
     assert "opencv" not in pip
-    assert ".[jetson]" in pip
+    assert ".[jetson,serve]" in pip
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     assert "opencv" not in config["options.extras_require"]["jetson"]
