@@ -26,6 +26,8 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--detect-every", type=int, metavar="N", help="run the detector on every N-th frame (5)")
     parser.add_argument("--detector", type=Path, metavar="PATH", help=f"person detector (models/{DETECTOR.name})")
     parser.add_argument("--pose", type=Path, metavar="PATH", help=f"pose network (models/{POSE.name})")
+    draw_help = "what is drawn: score=0.5,width=3,boxes=on,ids=off,faces=off, or some of these"
+    parser.add_argument("--draw", metavar="STYLE", help=draw_help)
     parser.add_argument("--summary", type=Path, metavar="JSON", help="also write the summary for machines")
     parser.add_argument("--config", type=Path, metavar="YAML", help="file of 'option: value' lines; options here win")
     return parser

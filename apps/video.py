@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from pipeline.batch_journal import options_key
 from pipeline.batch_plan import plan_jobs
 from pipeline.batch_progress import BatchProgress
 from pipeline.batch_workers import Processes, usable_cores
+from pipeline.drawing import draw_style
 from pipeline.pose_pipeline import Networks
 from pipeline.preview import ContactSheet
 from pipeline.settings import SettingsError, at_least, read_settings
@@ -43,6 +44,7 @@ class VideoSettings:
     detect_every: int | None = None
     detector: Path = DETECTOR
     pose: Path = POSE
+    draw: str = ""
     summary: Path | None = None
     hw_decode: bool = False
     overwrite: bool = False
@@ -55,6 +57,7 @@ class VideoSettings:
         at_least("detect_every", self.detect_every, 1)
         at_least("jobs", self.jobs, 1)
         at_least("ray_cpus", self.ray_cpus, 1)
+        draw_style(self.draw)
         if not self.inputs:
             raise SettingsError("no input given; expected video files, folders, or 'demo'")
         if self.out is None:
@@ -76,7 +79,8 @@ class VideoSettings:
     def key(self, hashes: Mapping[Path, str]) -> str:
         """Of all options that the results depend on. hashes: of the network files."""
         networks = {"detector": hashes[self.detector], "pose": hashes[self.pose]}
-        return options_key({**networks, "detect_every": self.detect_every, "hw_decode": self.hw_decode})
+        style = asdict(draw_style(self.draw))
+        return options_key({**networks, "detect_every": self.detect_every, "hw_decode": self.hw_decode, "draw": style})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,7 +144,8 @@ def _workers(
     def work(threads: int | None) -> Work:
         networks = partial(Networks, settings.detector, settings.pose)
         limited = networks if threads is None else partial(networks, threads=threads)
-        return Work(limited, settings.suffixes, settings.detect_every, settings.hw_decode, threads)
+        style = draw_style(settings.draw)
+        return Work(limited, settings.suffixes, settings.detect_every, settings.hw_decode, threads, style)
 
     if settings.ray:
         cpus, gpus = settings.ray_cpus, float(settings.on_gpu) if settings.ray_gpus is None else settings.ray_gpus

@@ -108,8 +108,6 @@ def _settings(argv: Sequence[str] | None) -> WebcamSettings:
     address_help = f"listen there, 0.0.0.0 for all networks, and ask for a token ({LOOPBACK}: this machine only)"
     parser.add_argument("--serve-address", metavar="ADDRESS", help=address_help)
     parser.add_argument("--serve-token", metavar="TOKEN", help="the token to ask for (a random one, which is printed)")
-    draw_help = "what is drawn: score=0.5,width=3,boxes=on,ids=off,faces=off, or some of these"
-    parser.add_argument("--draw", metavar="STYLE", help=draw_help)
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of each source")
     give_up_help = "end when a lost camera or stream has not come back after so long; 0: at once (never)"
     parser.add_argument("--give-up", type=int, metavar="SECONDS", help=give_up_help)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from engines.engine import ModelError
 from pipeline.batch_plan import Job, result_path
-from pipeline.drawing import PoseDrawing
+from pipeline.drawing import DrawStyle, PoseDrawing
 from pipeline.pose_pipeline import PosePipeline, together
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
 from pipeline.sources import Source, SourceError, images_in, open_decoded_in_hardware, open_source
@@ -53,7 +53,7 @@ class Work:
     """What all inputs of a batch have in common. It travels to other processes.
 
     networks: opens them. suffixes: of the results that are wanted, JSON first. threads: CPU threads of a process, None
-    for all.
+    for all. style: of what is drawn.
     """
 
     networks: Callable[[StageStats], OpenNetworks]
@@ -61,6 +61,7 @@ class Work:
     detect_every: int | None = None
     hw_decode: bool = False
     threads: int | None = None
+    style: DrawStyle = field(default_factory=DrawStyle)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run_job(
     whole = False
     try:
         source = _open_file(job.spec, work.hw_decode)
-        draw = PoseDrawing(networks.skeleton, networks.score_threshold)
+        draw = PoseDrawing(networks.skeleton, networks.score_threshold, work.style)
         with ExitStack() as closing:
             sinks = _open_sinks(job, results, work.suffixes, source, networks.skeleton, closing)
             feed = Feed(source, [*sinks, ProgressSink(report, source.frame_count), *more], counts=counts)

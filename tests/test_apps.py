@@ -188,6 +188,7 @@ def test_a_sink_that_breaks_in_the_middle_leaves_valid_files(
         (["--out", "OUT"], "no input given"),
         (["walk.mp4"], "no --out given"),
         (["walk.mp4", "--out", "OUT", "--detect-every", "0"], "detect_every should be at least 1"),
+        (["walk.mp4", "--out", "OUT", "--draw", "box=on"], "unknown setting 'box=on'"),
         (["walk.mp4", "--out", "/dev/null/out"], "cannot be used as output folder"),
         (["walk.mp4", "--out", "OUT", "--config", "nowhere.yaml"], "cannot be read"),
         (["walk.mp4", "--out", "OUT", "--contact-sheet", "nowhere/sheet.png"], "no folder"),

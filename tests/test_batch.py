@@ -97,6 +97,9 @@ def test_what_has_changed_is_done_again_and_the_reason_is_said(
     (out / "b" / "a.jsonl").write_text("edited")
     assert reason(*same) == "1 (results are missing or changed)"
     assert len(read_lines(out / "b" / "a.jsonl")) == 9
+    plain = (out / "a.mp4").read_bytes()
+    assert reason(*same, "--draw", "boxes=on") == "2 (other options or networks)"
+    assert (out / "a.mp4").read_bytes() != plain
 
 
 def test_an_unreadable_network_is_a_mistake_before_anything_is_done(inputs: Path) -> None:

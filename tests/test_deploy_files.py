@@ -180,7 +180,7 @@ def test_the_first_run_builds_and_the_second_does_nothing(jetson: Jetson) -> Non
     engines = "--detector networks/jetson/person_detector.engine --pose networks/jetson/edge_coco_256x192.engine"
     assert f"python apps/webcam.py {engines} --source csi://0" in said
     pip = (jetson.folder / "pip").read_text()
-    assert re.search(r"-e \.\[jetson\] numpy>=1\.26,<2 cuda-bindings>=12\.6,==12\.\*$", pip.strip())
+    assert re.search(r"-e \.\[jetson,serve\] numpy>=1\.26,<2 cuda-bindings>=12\.6,==12\.\*$", pip.strip())
     assert "opencv" not in pip
     assert len(jetson.builds()) == 2
     code, said = jetson.run()
