@@ -18,6 +18,7 @@ from tests.fakes import poses_at
 
 aiohttp: Any = pytest.importorskip("aiohttp", reason="the live view needs aiohttp: pip install -e '.[serve]'")
 pytest.importorskip("prometheus_client", reason="the live view needs prometheus-client: pip install -e '.[serve]'")
+live_server = pytest.importorskip("pipeline.live_server")
 
 Talk = Callable[[Any, str], Awaitable[Any]]
 

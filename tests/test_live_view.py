@@ -15,10 +15,9 @@ import pytest
 
 from pipeline.live import LINES_KEPT, open_live_view
 from pipeline.live_clients import IN_FLIGHT, LONGEST_SIDE, Viewer, jpeg
-from pipeline.live_server import MOST_CLIENTS, SEND_WITHIN_S
 from pipeline.stats import StageStats
 from pipeline.text_output import SinkError
-from tests.live_setting import FakeRun, aiohttp
+from tests.live_setting import FakeRun, aiohttp, live_server
 
 TOKEN = "a-token-of-the-tests"
 
@@ -177,7 +176,7 @@ def test_clients_that_read_nothing_or_vanish_slow_nobody(caplog: pytest.LogCaptu
         more_frames(run, 40)
         shown, lines = run.talk(watch)
         assert len(shown) == len(lines) == 30
-        assert run.slowest_s < SEND_WITHIN_S / 2
+        assert run.slowest_s < live_server.SEND_WITHIN_S / 2
         run.end()
         run.view.close()
         for client in stuck:
@@ -215,9 +214,12 @@ def test_of_fifty_clients_those_too_many_are_refused_and_room_is_made_again() ->
 
     with FakeRun() as run:
         refused, counts, told, again = run.talk(crowd)
-    assert refused == [503] * (50 - MOST_CLIENTS)
-    assert counts == [1] * MOST_CLIENTS
-    assert told == (503, f"503: {MOST_CLIENTS} viewers are connected, and no more are served; try again later\n")
+    assert refused == [503] * (50 - live_server.MOST_CLIENTS)
+    assert counts == [1] * live_server.MOST_CLIENTS
+    assert told == (
+        503,
+        f"503: {live_server.MOST_CLIENTS} viewers are connected, and no more are served; try again later\n",
+    )
     assert again == 101
 
 
