@@ -24,7 +24,6 @@ from apps.clip_times import clip_figures, clip_table, measure_clip, open_with_en
 from apps.command_line import DETECTOR, POSE, run_app
 from apps.latency_plot import plot_latency, require_matplotlib
 from apps.stage_times import PeopleTimes, StageTimes, decode_engine, measure_people, people_table
-from engines.engine import open_engine
 from pipeline.pose_pipeline import DETECT_EVERY, Networks
 from pipeline.settings import SettingsError, at_least
 from pipeline.sinks import SinkError
@@ -82,7 +81,7 @@ def _run(argv: Sequence[str] | None) -> int:
         f"{settings.video}: {figures['frames']} frames, {figures['people_per_frame']:.1f} people a frame, written as "
         f"{written}\nframes/s: {figures['frames_per_s']}\n{clip_table(figures)}\n"
     )
-    times = _by_people(settings)
+    times = _by_people(settings, networks)
     print(f"ms of one frame, each stage alone; the decode is a part of the network's time\n{people_table(times)}")
     if settings.json is not None:
         _write_json(settings, {"clip": figures, "people": times, "network": asdict(manifest)})
@@ -91,11 +90,11 @@ def _run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def _by_people(settings: BenchmarkSettings) -> dict[int, StageTimes]:
+def _by_people(settings: BenchmarkSettings, networks: Networks) -> dict[int, StageTimes]:
     """The stages by the number of people, in a frame of the clip."""
     frame = _a_frame(settings.video)
     with decode_engine(settings.pose) as decode:
-        times = PeopleTimes(open_engine(settings.detector), open_engine(settings.pose), decode, frame, REPEATS)
+        times = PeopleTimes(networks, decode, frame, REPEATS)
         return measure_people(times, sorted(set(settings.people)), settings.runs)
 
 

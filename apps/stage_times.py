@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from engines.engine import Engine, open_engine
-from pipeline.detector import PersonDetector
 from pipeline.drawing import PoseDrawing
-from pipeline.pose import PoseEstimator
-from pipeline.stats import NETWORKS, StageStats, TimedEngine
+from pipeline.pose_pipeline import Networks
+from pipeline.stats import NETWORKS
 from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Poses
 
@@ -110,12 +109,10 @@ class PeopleTimes:
     frame: what the boxes are cut from; the detector's boxes of it are what `given_boxes` repeats.
     """
 
-    def __init__(self, detector: Engine, pose: Engine, decode: Engine | None, frame: Frame, repeats: int) -> None:
-        self._stats = StageStats()
-        self._detector = PersonDetector(detector)
-        self._estimator = PoseEstimator(TimedEngine(pose, NETWORKS[1], self._stats))
+    def __init__(self, networks: Networks, decode: Engine | None, frame: Frame, repeats: int) -> None:
+        self._detector, self._estimator, self._stats = networks.detector, networks.estimator, networks.stats
+        self._threshold = networks.score_threshold
         self._decode, self._frame, self._repeats = decode, frame, repeats
-        self._threshold = pose.manifest.score_threshold
         self._found = self._detector(frame.image).boxes
 
     def __call__(self, count: int) -> dict[str, float]:
@@ -132,9 +129,9 @@ class PeopleTimes:
         skeleton = self._estimator.skeleton
         tracker, draw = Tracker(skeleton, self._threshold, at_once=True), PoseDrawing(skeleton, self._threshold)
         _, detect = _timed(self._detector, self._frame.image)
-        before = self._network_s()
+        self._stats.clear()
         (keypoints, scores), pose = _timed(self._estimator, self._frame.image, boxes)
-        network = self._network_s() - before
+        network = self._stats.stages_ms()[NETWORKS[1]]["total"] / 1000
         tracker.update(people, keypoints, scores, 0.0)
         _, track = _timed(tracker.update, people, keypoints, scores, FRAME_S)
         poses = Poses(keypoints, scores, people.boxes, people.scores, np.arange(len(people)))
@@ -145,10 +142,6 @@ class PeopleTimes:
             DETECT: detect, CROP: pose - network, NETWORK: network, TRACK: track, DRAW: drawing,
             FRAME: frame, FRAME_DETECTED: detect + frame,
         }  # fmt: skip
-
-    def _network_s(self) -> float:
-        stages = self._stats.stages_ms()
-        return stages[NETWORKS[1]]["total"] / 1000 if NETWORKS[1] in stages else 0.0
 
     def _decode_ms(self, decode: Engine, count: int) -> float:
         heatmaps = peaked_heatmaps(count, len(self._estimator.skeleton), self._estimator.input_size)
