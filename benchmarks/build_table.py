@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -75,7 +77,8 @@ def random_model(name: str) -> onnx.ModelProto:
 def built(model: onnx.ModelProto, precision: str, capabilities: Sequence[str], out: Path) -> Made:
     """The engine of a model that takes crops, made to take frames."""
     if precision == "int8":
-        model = quantize(model, manifest_of(model), noise(manifest_of(model)))
+        with redirect_stdout(sys.stderr):  # NNCF shows its progress.
+            model = quantize(model, manifest_of(model), noise(manifest_of(model)))
     model = frame_form(model)
     model, manifest = in_precision(model, manifest_of(model), precision)
     if precision == "int8":

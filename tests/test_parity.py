@@ -14,6 +14,7 @@ from torch import nn
 
 from apps import parity
 from engines.engine import Engine, ModelError
+from engines.frame_graph import frame_form
 from tests.tiny_data import make_folder
 from train.checkpoints import model_entry
 from train.export import pose_manifest, pose_model
@@ -77,6 +78,18 @@ def test_layers_of_pytorch_and_files_are_the_same(network: SmallNetwork, model: 
         found = file_layers(exported, tmp_path, runtime, "float32", CROPS)
         assert list(found) == ["stem/stem.0", "down/down.0", "up/up.0", "final"]
         assert first_departure(reference, found, 1e-3).error < 1e-5
+
+
+def test_a_file_that_takes_frames_answers_as_the_one_that_takes_crops(
+    network: SmallNetwork, model: ZooModel, tmp_path: Path
+) -> None:
+    exported = pose_model(network, model, precision="float32")
+    rungs = rungs_of(network, model, {"crops": exported, "frame": frame_form(exported)}, tmp_path)
+    of_pytorch, of_crops, of_frame = (rung.sample(CROPS) for rung in rungs)
+    np.testing.assert_allclose(of_frame.heatmaps, of_crops.heatmaps, atol=1e-6)
+    np.testing.assert_allclose(of_frame.keypoints, of_crops.keypoints, atol=0.02)
+    assert of_frame.keypoints.shape == of_pytorch.keypoints.shape
+    assert list(rungs[2].layers(CROPS)) == ["stem/stem.0", "down/down.0", "up/up.0", "final"]
 
 
 def test_another_number_of_layers_is_another_network() -> None:
@@ -144,6 +157,12 @@ def test_the_command_climbs_and_writes_the_rungs(
     assert "every rung that was run is within its limits" in capsys.readouterr().out
     rungs = [step["rung"] for step in json.loads(metrics.read_text())]
     assert rungs[:3] == ["PyTorch float32", "ONNX Runtime float32", "OpenVINO float32"]
+    frame = tmp_path / "frame.onnx"
+    onnx.save(frame_form(pose_model(network, model, precision="float32")), frame)
+    assert parity.main(["--model", str(checkpoint), *given, "--flip-test", "--files", str(frame)]) == 0
+    assert parity.main(["--model", str(frame), *given]) == 0
+    told = capsys.readouterr().out
+    assert "frame.onnx (float32)" in told and "OpenVINO bfloat16                 not run" in told
     file = tmp_path / "damaged.onnx"
     onnx.save(damaged(pose_model(network, model, precision="float32"), "down.0"), file)
     assert parity.main(["--model", str(checkpoint), *given, "--files", str(file)]) == 1

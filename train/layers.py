@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
 
-from engines.engine import open_engine
+from engines.engine import Engine, open_engine
 from pipeline.types import FloatArray, Image
 from train.loop import normalise
 
@@ -67,8 +69,19 @@ def file_layers(model: onnx.ModelProto, folder: Path, runtime: str, precision: s
     tensors = layer_tensors(model)
     path = folder / "layers.onnx"
     onnx.save(with_outputs(model, list(tensors.values())), path)
-    outputs = open_engine(path, runtime, precision)({"crops": crops})
+    outputs = answers(open_engine(path, runtime, precision), crops)
     return {name: np.asarray(outputs[tensor], np.float32) for name, tensor in tensors.items()}
+
+
+def answers(engine: Engine, crops: Image) -> Mapping[str, npt.NDArray[Any]]:
+    """What a pose network makes of crops uint8 [N, h, w, 3] BGR. One that takes the frame gets each crop as a frame,
+    which is its own crop, so that frame px are crop px.
+    """
+    if engine.manifest.input == "crops":
+        return engine({"crops": crops})
+    as_it_is = np.eye(2, 3, dtype=np.float32)[None]
+    found = [engine({"frame": crop, "crop_to_frame": as_it_is}) for crop in crops]
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
 def layer_tensors(model: onnx.ModelProto) -> dict[str, str]:

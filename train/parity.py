@@ -11,7 +11,7 @@ import onnx
 
 from engines.engine import Engine, ModelError, open_engine
 from pipeline.types import FloatArray, Image
-from train.layers import Departure, Layers, file_layers, first_departure, torch_layers, with_outputs
+from train.layers import Departure, Layers, answers, file_layers, first_departure, torch_layers, with_outputs
 from train.torch_engine import PoseEngine
 
 HEATMAPS = "network/heatmaps"
@@ -101,12 +101,14 @@ def file_rung(
     precision: str,
     engine: Callable[[], Engine],
 ) -> Rung:
-    """A composed pose file in a runtime and precision; copies with more outputs are written into `folder`."""
+    """A composed pose file, of crops or of frames, in a runtime and precision; copies with more outputs are written into
+    `folder`.
+    """
 
     def sample(crops: Image) -> Sample:
         path = folder / "heatmaps.onnx"
         onnx.save(with_outputs(model, [HEATMAPS]), path)
-        found = open_engine(path, runtime, precision)({"crops": crops})
+        found = answers(open_engine(path, runtime, precision), crops)
         return Sample(found[HEATMAPS], found["keypoints"])
 
     return Rung(name, limits, sample, lambda crops: file_layers(model, folder, runtime, precision, crops), engine)
