@@ -4,8 +4,8 @@
     python apps/parity.py --model models/edge_coco_256x192.onnx --annotations A.json --images DIR
 
 Rungs: PyTorch float32, ONNX Runtime, OpenVINO in float32 and bfloat16, then the float16 and int8 files of the same
-weights that lie in models/ or are named by --files. It stops at the first rung that is further off than its limits
-allow, names the layer whose output departs first, and exits with 1.
+weights that lie in models/ or are named by --files, whether they take crops or the frame. It stops at the first rung
+that is further off than its limits allow, names the layer whose output departs first, and exits with 1.
 """
 
 from __future__ import annotations

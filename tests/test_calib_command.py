@@ -18,10 +18,12 @@ from calib.study import SIGNED
 from engines.engine import read_manifest
 from engines.onnx_facts import calibration_of
 from tests.test_calib import convolutions, layered
+from tests.test_parity import SmallNetwork
 from tests.tiny_data import make_folder, squares_folder
 from tests.tiny_networks import detector_file, layered_pose_model
 from train.detector import PersonDetectorNetwork
 from train.export import detector_model
+from train.zoo import NETWORKS
 
 
 def write_model(path: Path, outlier: float = 1.0) -> Path:
@@ -64,6 +66,19 @@ def test_without_annotations_the_detector_says_who_is_measured(tmp_path: Path) -
     content = json.loads(report.read_text())
     assert content["crops"] == 3 and content["measured"] >= 4 and content["kept"] == []
     assert all(row["accuracy"] is None for row in content["rows"])
+
+
+def test_a_network_of_the_zoo_with_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "edge", SmallNetwork)
+    torch.manual_seed(0)
+    weights, out = tmp_path / "weights.pth", tmp_path / "int8.onnx"
+    torch.save({"state_dict": SmallNetwork().state_dict()}, weights)
+    data = make_folder(tmp_path / "data")
+    given = ["--model", "edge_coco_256x192", "--weights", str(weights), "--images", str(data / "images")]
+    given += ["--annotations", str(data / "person_keypoints.json"), "--boxes", "annotations", "--keep-float", "0"]
+    assert main([*given, "--out", str(out)]) == 0
+    manifest = read_manifest(out)
+    assert (manifest.name, manifest.precision, manifest.skeleton) == ("edge_coco_256x192", "int8", "coco")
 
 
 MISTAKES = {

@@ -101,9 +101,7 @@ def file_rung(
     precision: str,
     engine: Callable[[], Engine],
 ) -> Rung:
-    """A composed pose file, of crops or of frames, in a runtime and precision; copies with more outputs are written into
-    `folder`.
-    """
+    """A composed pose file, of crops or frames, in a runtime and precision; `folder` is for copies with outputs."""
 
     def sample(crops: Image) -> Sample:
         path = folder / "heatmaps.onnx"
