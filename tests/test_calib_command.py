@@ -21,9 +21,10 @@ from tests.test_calib import convolutions, layered
 from tests.test_parity import SmallNetwork
 from tests.tiny_data import make_folder, squares_folder
 from tests.tiny_networks import detector_file, layered_pose_model
+from train.checkpoints import model_entry
 from train.detector import PersonDetectorNetwork
 from train.export import detector_model
-from train.zoo import NETWORKS
+from train.zoo import NETWORKS, zoo_model
 
 
 def write_model(path: Path, outlier: float = 1.0) -> Path:
@@ -72,7 +73,8 @@ def test_a_network_of_the_zoo_with_its_weights(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(NETWORKS, "edge", SmallNetwork)
     torch.manual_seed(0)
     weights, out = tmp_path / "weights.pth", tmp_path / "int8.onnx"
-    torch.save({"state_dict": SmallNetwork().state_dict()}, weights)
+    described = {"figures": {}, "model": model_entry(zoo_model("edge_coco_256x192"))}
+    torch.save({"network": SmallNetwork().state_dict(), **described}, weights)
     data = make_folder(tmp_path / "data")
     given = ["--model", "edge_coco_256x192", "--weights", str(weights), "--images", str(data / "images")]
     given += ["--annotations", str(data / "person_keypoints.json"), "--boxes", "annotations", "--keep-float", "0"]
