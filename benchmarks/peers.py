@@ -45,7 +45,7 @@ def contenders(
     given = tuple(people)
     for name, files in networks.items():
         table, shipped = f"{name}, the pose stage with given boxes", files.int8 == POSE
-        common: dict[str, Any] = {"table": table, "people": given}
+        common: dict[str, Any] = {"table": table, "people": given, "compared": files.trained}
         rows += [
             Contender(label="ours, int8", environment="", runner="ours", variant="auto", network=str(files.int8),
                       reference=shipped, **common),

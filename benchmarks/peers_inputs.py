@@ -35,12 +35,16 @@ SETTLING = 32  # crops from which the untrained network takes its statistics
 
 @dataclass(frozen=True)
 class NetworkFiles:
-    """One network in every form: ours, ours in int8, PyTorch's weights, and as plain ONNX for BGR pictures."""
+    """One network in every form: ours, ours in int8, PyTorch's weights, and as plain ONNX for BGR pictures.
+
+    trained: whether its keypoints mean anything.
+    """
 
     ours: Path
     int8: Path
     checkpoint: Path
     plain: Path
+    trained: bool = True
 
 
 def make_pictures(video: str, people: Sequence[int], out: Path) -> None:
@@ -115,7 +119,7 @@ def make_networks(inputs: Path, weights: Path | None) -> dict[str, NetworkFiles]
         _write_plain(hrnet)
         _write_plain(shipped)
         done.write_text(made_of, encoding="utf-8")
-    return {"HRNet-W32 256x192": hrnet, "our edge network 256x192": shipped}
+    return {"HRNet-W32 256x192": replace(hrnet, trained=weights is not None), "our edge network 256x192": shipped}
 
 
 def untrained(crops: Image) -> nn.Module:

@@ -23,7 +23,7 @@ class Contender:
     """One way to do the job.
 
     table: the heading it is listed under. environment: a peer's, or "" for ours. reference: what the others of its
-    table are held against. network, variant, people, cases: as in peers_runners.protocol.Job.
+    table are held against. compared: whether its keypoints can be, too. network, variant, people, cases: as in peers_runners.protocol.Job.
     """
 
     table: str
@@ -35,6 +35,7 @@ class Contender:
     people: tuple[int, ...] = ()
     cases: tuple[str, ...] = ()
     reference: bool = False
+    compared: bool = True
 
 
 @dataclass
@@ -101,7 +102,7 @@ def _line(contender: Contender, case: str, runs: Sequence[Measurement], ours: Se
         max(run.peak_mb for run in runs),
         statistics.median(run.people / run.frames for run in runs),
         statistics.median(ratios) if ratios and any(run.people for run in runs) else None,
-        _apart(runs[0], ours[0]) if ours and not contender.reference else None,
+        _apart(runs[0], ours[0]) if ours and contender.compared and not contender.reference else None,
     )  # fmt: skip
 
 

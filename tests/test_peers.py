@@ -79,6 +79,8 @@ def test_distances_are_of_keypoints_that_ours_is_sure_of() -> None:
     peer = measurement(2, keypoints=[[[3, 4], [90, 90]]], scores=[[0.9, 0.9]])
     lines = lines_of([outcome("ours", [ours], reference=True), outcome("peer", [peer])])
     assert lines[0].apart_px is None and lines[1].apart_px == pytest.approx(5)
+    untrained = [outcome("ours", [ours], reference=True), outcome("peer", [peer], compared=False)]
+    assert lines_of(untrained)[1].apart_px is None
 
 
 def test_who_finds_nobody_has_no_ratio() -> None:
