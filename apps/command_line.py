@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engines.engine import ModelError
 from pipeline.batch import BatchError
+from pipeline.mistakes import in_order
 from pipeline.settings import SettingsError
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
@@ -41,21 +42,9 @@ def run_app(run: Callable[[Sequence[str] | None], int], argv: Sequence[str] | No
     try:
         return run(argv)
     except MISTAKES as mistake:
-        for each in _in_order(mistake):
+        for each in in_order(mistake, MISTAKES):
             tell_mistake(each)
         return 1
-
-
-def _in_order(mistake: BaseException | None) -> list[Exception]:
-    """The mistake and those before it, the first first, without what was only the cause of another's words."""
-    found: list[Exception] = []
-    causes: list[BaseException | None] = []
-    while mistake is not None:
-        if isinstance(mistake, MISTAKES) and mistake not in causes:
-            found.insert(0, mistake)
-        causes.append(mistake.__cause__)
-        mistake = mistake.__context__
-    return found
 
 
 def tell_mistake(mistake: Exception) -> None:

@@ -23,7 +23,7 @@ from pipeline.batch_journal import options_key
 from pipeline.batch_plan import plan_jobs
 from pipeline.batch_progress import BatchProgress
 from pipeline.batch_workers import Processes, usable_cores
-from pipeline.drawing import draw_style
+from pipeline.drawing import DrawStyle, draw_style
 from pipeline.pose_pipeline import Networks
 from pipeline.preview import ContactSheet
 from pipeline.settings import SettingsError, at_least, read_settings
@@ -79,8 +79,9 @@ class VideoSettings:
     def key(self, hashes: Mapping[Path, str]) -> str:
         """Of all options that the results depend on. hashes: of the network files."""
         networks = {"detector": hashes[self.detector], "pose": hashes[self.pose]}
-        style = asdict(draw_style(self.draw))
-        return options_key({**networks, "detect_every": self.detect_every, "hw_decode": self.hw_decode, "draw": style})
+        style = draw_style(self.draw)
+        drawn = {} if self.no_video or style == DrawStyle() else {"draw": asdict(style)}
+        return options_key({**networks, **drawn, "detect_every": self.detect_every, "hw_decode": self.hw_decode})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

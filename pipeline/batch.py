@@ -45,7 +45,7 @@ class Batch:
         overwrite: bool = False,
     ) -> None:  # fmt: skip
         self.jobs, self._suffixes = jobs, suffixes
-        self.total, self.bad, self.interrupted = RunCounts(), dict[str, str](), list[str]()
+        self.total, self.bad = RunCounts(), dict[str, str]()
         self._folder, self._key, self._progress = folder, key, progress
         self._waiting: deque[tuple[Job, int]] = deque()
         self._reasons: Counter[str] = Counter()
@@ -100,8 +100,6 @@ class Batch:
             self._folder.commit(task, outcome, self._key)
         if outcome.error:
             self.bad[job.shown] = outcome.error
-        elif outcome.state == "interrupted":
-            self.interrupted.append(job.shown)
         self._count(outcome.counts)
         self._progress.ended(slot, job.shown, outcome, self.total.frames)
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from engines.engine import ModelError
 from pipeline.batch_plan import Job, result_path
 from pipeline.drawing import DrawStyle, PoseDrawing
+from pipeline.mistakes import in_order
 from pipeline.pose_pipeline import PosePipeline, together
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
 from pipeline.sources import Source, SourceError, images_in, open_decoded_in_hardware, open_source
@@ -24,6 +25,7 @@ from pipeline.tables import CocoResultsSink, CsvSink, image_ids_of
 from pipeline.text_output import partial_path
 from pipeline.types import Frame, Image, Poses, Skeleton
 
+MISTAKES = (ModelError, SinkError, SourceError)
 REPORT_EVERY_S = 0.2
 JSON, VIDEO, CSV, COCO_RESULTS = ".jsonl", ".mp4", ".csv", ".coco.json"
 Report = Callable[[int, int | None], None]  # frames done, and of how many, where that is known
@@ -98,11 +100,11 @@ def run_job(
             process = together([networks.pipeline(source, work.detect_every)])
             Stream([feed], process, draw, networks.stats).run(stop)
         whole = not stop.requested
-    except SourceError as mistake:
-        # What could be read is all there is of it.
-        error, whole = str(mistake), not stop.requested
-    except (ModelError, SinkError) as mistake:
-        error = str(mistake)
+    except MISTAKES as last:
+        mistakes = in_order(last, MISTAKES)
+        error = "; ".join(str(mistake) for mistake in mistakes)
+        # What could be read of a source is all there is of it.
+        whole = not stop.requested and all(isinstance(mistake, SourceError) for mistake in mistakes)
     except Exception as bug:
         error, trace = f"{job.shown}: {type(bug).__name__}: {bug}", traceback.format_exc()
     try:

@@ -34,7 +34,10 @@ class BatchProgress:
             return
         if slot not in self._bars:
             name = Path(shown).name
-            self._bars[slot] = tqdm(total=of, desc=name, unit=" frames", position=slot + 1, disable=None, leave=False)
+            bar = tqdm(
+                total=of, initial=frames, desc=name, unit=" frames", position=slot + 1, disable=None, leave=False
+            )
+            self._bars[slot] = bar
         self._bars[slot].update(frames - self._bars[slot].n)
 
     def ended(self, slot: int, shown: str, outcome: Outcome, frames: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import platform
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +30,7 @@ from pipeline.stopping import Stop
 WAKE_S = 0.2
 COUNT_NODES_S = 5.0
 REPORT_S = 1.0
+CONNECT_S = 10.0
 TRIES = 4  # of an input whose actor is lost: nodes may come and go
 WAITING_S = 15.0  # for a first actor, before we say that we wait
 
@@ -237,8 +239,12 @@ def _connect(address: str) -> None:
     """Join a running cluster, without Ray's own lines on the terminal. Raises BatchError."""
     before = signal.getsignal(signal.SIGTERM)
     try:
+        host, _, port = address.partition(":")
+        if port.isdecimal():
+            # Ray itself would try for a minute or more.
+            socket.create_connection((host, int(port)), CONNECT_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except Exception as error:  # ConnectionError, ValueError, RuntimeError: by how the address is wrong.
+    except Exception as error:  # OSError, ValueError, RuntimeError: by how the address is wrong.
         hint = "start one with 'ray start --head' and join it with 'ray start --address=HOST:6379'"
         raise BatchError(f"no Ray cluster at {address} ({_first_line(error)}); {hint}") from error
     finally:

@@ -102,6 +102,26 @@ def test_what_has_changed_is_done_again_and_the_reason_is_said(
     assert (out / "a.mp4").read_bytes() != plain
 
 
+def test_another_style_of_drawing_is_for_the_video_only(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = run(inputs)
+    before = results(out)
+    run(inputs, "--draw", "boxes=on")
+    after = results(out)
+    assert before["a.jsonl"] == after["a.jsonl"]
+    assert before["a.mp4"] != after["a.mp4"]
+    assert "2 (other options or networks)" in capfd.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "pipeline.ray_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.ray_library", raising=False)
+    run(inputs, "--ray", "auto", code=1)
+    assert 'error: Ray is not installed: pip install -e ".[ray]"' in capfd.readouterr().err
+
+
 def test_an_unreadable_network_is_a_mistake_before_anything_is_done(inputs: Path) -> None:
     assert not run(inputs, "--pose", "nowhere.onnx", code=1).exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,15 @@ def test_when_a_node_is_lost_every_frame_of_every_file_comes_once(cluster: Any, 
         patch.delenv(FRAME_S)
         assert video.main([str(folder), "--out", str(tmp_path / "here"), "--no-video", "--jobs", "1"]) == 1
     assert results(out) == results(tmp_path / "here")
+
+
+def test_a_signal_ends_a_run_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    folder, out = inputs(tmp_path / "in", 2), tmp_path / "out"
+    process = program(0, str(folder), "--out", str(out), "--no-video", "--ray", cluster.address, "--jobs", "1")
+    wait_until(lambda: bool(list(out.glob(f"{RECORDS}/work/*/*.partial.jsonl"))), STARTED_S)
+    process.send_signal(signal.SIGTERM)
+    printed, told = process.communicate(timeout=STARTED_S)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in told
+    assert (printed, "Traceback" in told) == ("", False)
+    assert set(results(out)) <= {"0.partial.jsonl"}
