@@ -7,7 +7,6 @@ import os
 # Ray reads these when it is imported: no statistics sent, no warning about GPUs, nothing printed of what nodes say.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
 
 import ray as ray
