@@ -23,7 +23,8 @@ class Contender:
     """One way to do the job.
 
     table: the heading it is listed under. environment: a peer's, or "" for ours. reference: what the others of its
-    table are held against. compared: whether its keypoints can be, too. network, variant, people, cases: as in peers_runners.protocol.Job.
+    table are held against. compared: whether its keypoints can be, too. network, variant, people, cases: as in
+    peers_runners.protocol.Job.
     """
 
     table: str
