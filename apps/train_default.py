@@ -21,32 +21,52 @@ from train.datasets.files import write_json
 
 DONE = "done.json"
 TRAINING = "--workers {workers} --device {device}"
-MORE = "--more {out}/synthetic=0.3 --more {out}/pseudo=1"
+SYNTHETIC, MORE_SYNTHETIC = "{out}/synthetic", "{out}/synthetic2"
+FIRST_MORE = f"--more {SYNTHETIC}=0.3 --more {{out}}/pseudo=1"
+MORE = f"--more {SYNTHETIC}=0.25 --more {MORE_SYNTHETIC}=0.35 --more {{out}}/pseudo2=1"
+LABEL = "train pseudo-label --data {data}/lspet --pose "
+CALIBRATE = (
+    "--images {data}/coco_train/images {data}/lspet/images --annotations {data}/coco_train/person_keypoints.json "
+    "--detector {models}/person_detector.onnx"
+)
 # In this order; {data}, {out}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
-    "people of a body model": "train synthesize --data {data} --out {out}/synthetic --count 4800 --workers {workers}",
+    "people of a body model": f"train synthesize --data {{data}} --out {SYNTHETIC} --count 4800 --workers {{workers}}",
+    "more of them": (
+        f"train synthesize --data {{data}} --out {MORE_SYNTHETIC} --count 7000 --seed 1 --workers {{workers}}"
+    ),
     "pose, first": "train pose --data {data} --out {out}/pose1 --epochs 11 " + TRAINING,
     "pose, on": "train pose --data {data} --init {out}/pose1/best.pt --out {out}/pose2 --epochs 10 " + TRAINING,
     "pose, its file": "train export --weights {out}/pose2/last.pt --out {out}/labeller",
-    "labels by the network": (
-        "train pseudo-label --data {data}/lspet --pose {out}/labeller/edge_coco_256x192.onnx --out {out}/pseudo"
-    ),
+    "labels by the network": LABEL + "{out}/labeller/edge_coco_256x192.onnx --out {out}/pseudo",
     "pose, on all": (
-        f"train pose --data {{data}} {MORE} --init {{out}}/pose2/last.pt --out {{out}}/pose3 --epochs 10 {TRAINING}"
+        f"train pose --data {{data}} {FIRST_MORE} --init {{out}}/pose2/last.pt --out {{out}}/pose3 --epochs 10 "
+        + TRAINING
+    ),
+    "pose, its better file": "train export --weights {out}/pose3/last.pt --out {out}/labeller2",
+    "labels by the better network": LABEL + "{out}/labeller2/edge_coco_256x192.onnx --out {out}/pseudo2",
+    "pose, on more": (
+        f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 9 {TRAINING}"
+    ),
+    "pose, small": (
+        f"train pose --model edge_coco_128x96 --data {{data}} {MORE} --init {{out}}/pose4/last.pt --out {{out}}/small "
+        f"--epochs 6 {TRAINING}"
     ),
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
-        "train detector --data {data} --more {out}/synthetic=0.3 --init {out}/detector1/best.pt --out {out}/detector2 "
-        "--epochs 2 --learning-rate 8e-4 " + TRAINING
+        f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
+        "--out {out}/detector2 --epochs 2 --learning-rate 8e-4 " + TRAINING
     ),
     "files": (
-        "train export --weights {out}/pose3/last.pt --calibrate {data} --with-checkpoint "
+        "train export --weights {out}/pose4/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
+    "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": (
-        "calib --model {models}/edge_coco_256x192.onnx --images {data}/coco_train/images {data}/lspet/images "
-        "--annotations {data}/coco_train/person_keypoints.json --detector {models}/person_detector.onnx "
-        "--out {models}/edge_coco_256x192_int8.onnx"
+        f"calib --model {{models}}/edge_coco_256x192.onnx {CALIBRATE} --out {{models}}/edge_coco_256x192_int8.onnx"
+    ),
+    "small int8 file": (
+        f"calib --model {{models}}/edge_coco_128x96.onnx {CALIBRATE} --out {{models}}/edge_coco_128x96_int8.onnx"
     ),
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
