@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.types import FloatArray, Image
 
 # Mean difference of two frames' thumbnails, grey levels. Consecutive frames of a standing camera differ by up to 4, of
-# a walking one by 12, of a swung one by 20 to 50; two different photographs by 29 or more.
+# a walking one by 11, of a swung one by 20 to 50; two different photographs by 29 or more (docs/tracking.md).
 CHANGED = 25.0
 THUMBNAIL = 32, 24  # width and height px
 READ_ROWS = 96  # and as many columns, at least, of the frame: enough for the thumbnail, little to read

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from pipeline.types import FloatArray, IntArray, Poses
 
-MIN_CUTOFF_HZ = 1.0  # of what stands still
+MIN_CUTOFF_HZ = 0.5  # of what stands still
 CUTOFF_PER_SPEED = 12.0  # Hz more for each body size a second of a keypoint, beside the whole person's movement
 BODY_CUTOFF_PER_SPEED = 60.0  # the same for that movement: the mean of many keypoints is steadier than one
-SPEED_CUTOFF_HZ = 2.0  # of the speeds' own low-pass filter
+SPEED_CUTOFF_HZ = 1.5  # of the speeds' own low-pass filter
 LONGEST_GAP_S = 0.5  # who has been away for longer begins anew
 
 
