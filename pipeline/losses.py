@@ -47,7 +47,7 @@ class Losses:
         number is counted and not estimated from a duration.
         """
         tail = self._missing_at_the_end(announced, shown_s, exact)
-        inside = self.undecoded > 0 or self._jumps_are_losses(announced)
+        inside = self.undecoded > 0 or self._jumps_are_losses(announced, exact and shown_s is not None)
         if not inside and not tail:
             return None
         total = announced or 0 if shown_s is None else round(shown_s * self.fps)
@@ -57,10 +57,15 @@ class Losses:
             where = f"the file is damaged after {self.first_s:.2f} s"
         return f"only {self.frames} of {total} frames could be read; {where}"
 
-    def _jumps_are_losses(self, announced: int | None) -> bool:
-        """Whether frames are short and a clock that is otherwise regular jumps."""
-        short = announced is not None and self.frames < announced
-        return short and self.jumps > 0 and self._regular()
+    def _jumps_are_losses(self, announced: int | None, each_has_a_time: bool) -> bool:
+        """Whether frames are short and the clock jumps, either rarely or just where the announced ones have their time.
+
+        each_has_a_time: whether the container has a table of the times of all frames that it announces, as mp4 has.
+        """
+        if announced is None or self.frames >= announced or not self.jumps:
+            return False
+        fits = abs(announced - self.frames - self.skipped) <= 1
+        return self._regular() or (each_has_a_time and fits)
 
     def _regular(self) -> bool:
         return self.jumps <= max(RARE_AT_LEAST, RARE * self.frames)

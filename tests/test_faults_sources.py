@@ -121,6 +121,22 @@ def test_whole_files_of_every_kind_are_not_called_damaged(kind: str) -> None:
     assert losses.in_words(announced, shown, exact) is None
 
 
+def test_a_packet_without_a_picture_counts_where_the_clock_shows_nothing() -> None:
+    losses = Losses(25.0)
+    for number in range(20):
+        losses.add(number / 25, 2 if number == 7 else 0)
+    expected = "only 20 of 22 frames could be read; the file is damaged after 0.24 s"
+    assert losses.in_words(None, None, False) == losses.in_words(20, 0.8, True) == expected
+
+
+def test_many_holes_are_no_variable_frame_rate_where_all_frames_have_a_time() -> None:
+    losses = Losses(25.0)
+    for number in range(0, 120, 2):
+        losses.add(number / 25, 0)
+    missing = losses.in_words(119, 4.76, True)
+    assert missing == "only 60 of 119 frames could be read; the file is damaged after 0.00 s"
+
+
 def test_a_video_that_changes_its_size_goes_on(tmp_path: Path) -> None:
     """OpenCV scales what comes later to the first frame's size; this decoder drops the one that it holds back."""
     small, large = (written(tmp_path / "part.ts", "mpg2", noise(size, 12)) for size in ((160, 120), (320, 240)))

@@ -28,6 +28,7 @@ few = settings(quick, max_examples=25)
 input_sizes = st.sampled_from([(192, 256), (288, 384), (256, 256), (48, 64), (96, 128)])
 places = st.floats(-4000, 8000, width=32)
 sides = st.floats(0.5, 6000, width=32)
+answers = st.one_of(st.floats(-50, 450, width=32), st.floats(width=32))
 eighths = st.integers(-4000, 32000).map(lambda number: number / 8)  # exact in float32, and so are their sums
 
 
@@ -114,10 +115,17 @@ def test_a_crop_moves_with_the_picture(left: int, top: int, x: float, y: float, 
 
 
 @few
-@given(boxes=boxes_of(most=3), height=st.integers(1, 70), width=st.integers(1, 70), size=input_sizes)
+@given(
+    boxes=boxes_of(most=3),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    size=input_sizes,
+    away=st.sampled_from([0, 1 << 16, -(1 << 16), 1 << 20]),
+)
 def test_any_boxes_of_any_picture_give_crops_and_finite_maps(
-    boxes: npt.NDArray[np.float32], height: int, width: int, size: tuple[int, int]
+    boxes: npt.NDArray[np.float32], height: int, width: int, size: tuple[int, int], away: int
 ) -> None:
+    boxes += away  # so far that a position in 16 bits would come round to the picture again
     image = np.full((height, width, 3), 255, np.uint8)
     image.flags.writeable = False
     crops, maps = crop_people(image, boxes, size)
@@ -185,7 +193,7 @@ def test_what_remains_of_overlapping_boxes(
 
 @quick
 @given(
-    rows=st.lists(st.tuples(*[st.floats(width=32)] * 5), min_size=1, max_size=8),
+    rows=st.lists(st.tuples(*[answers] * 4, st.sampled_from([0.1, 0.5, 0.9, np.nan])), min_size=1, max_size=8),
     height=st.integers(1, 400),
     width=st.integers(1, 400),
 )
