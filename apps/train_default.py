@@ -46,7 +46,7 @@ STEPS: Mapping[str, str] = {
     "pose, its better file": "train export --weights {out}/pose3/last.pt --out {out}/labeller2",
     "labels by the better network": LABEL + "{out}/labeller2/edge_coco_256x192.onnx --out {out}/pseudo2",
     "pose, on more": (
-        f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 9 {TRAINING}"
+        f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 6 {TRAINING}"
     ),
     "pose, small": (
         f"train pose --model edge_coco_128x96 --data {{data}} {MORE} --init {{out}}/pose4/last.pt --out {{out}}/small "
