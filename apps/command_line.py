@@ -25,6 +25,7 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the options that all apps share. It returns only what was given: defaults are the settings'."""
     parser = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS)
     parser.add_argument("--detect-every", type=int, metavar="N", help="run the detector on every N-th frame (5)")
+    parser.add_argument("--no-smoothing", action="store_true", help="leave the keypoints of videos as they are found")
     parser.add_argument("--detector", type=Path, metavar="PATH", help=f"person detector (models/{DETECTOR.name})")
     parser.add_argument("--pose", type=Path, metavar="PATH", help=f"pose network (models/{POSE.name})")
     draw_help = "what is drawn: score=0.5,width=3,boxes=on,ids=off,faces=off, or some of these"

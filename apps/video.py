@@ -42,6 +42,7 @@ class VideoSettings:
     coco: bool = False
     contact_sheet: Path | None = None
     detect_every: int | None = None
+    no_smoothing: bool = False
     detector: Path = DETECTOR
     pose: Path = POSE
     draw: str = ""
@@ -81,7 +82,8 @@ class VideoSettings:
         networks = {"detector": hashes[self.detector], "pose": hashes[self.pose]}
         style = draw_style(self.draw)
         drawn = {} if self.no_video or style == DrawStyle() else {"draw": asdict(style)}
-        return options_key({**networks, **drawn, "detect_every": self.detect_every, "hw_decode": self.hw_decode})
+        frames = {name: getattr(self, name) for name in ("detect_every", "no_smoothing", "hw_decode")}
+        return options_key({**networks, **drawn, **frames})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,7 +148,8 @@ def _workers(
         networks = partial(Networks, settings.detector, settings.pose)
         limited = networks if threads is None else partial(networks, threads=threads)
         style = draw_style(settings.draw)
-        return Work(limited, settings.suffixes, settings.detect_every, settings.hw_decode, threads, style)
+        smooth = not settings.no_smoothing
+        return Work(limited, settings.suffixes, settings.detect_every, settings.hw_decode, threads, style, smooth)
 
     if settings.ray:
         cpus, gpus = settings.ray_cpus, float(settings.on_gpu) if settings.ray_gpus is None else settings.ray_gpus

@@ -35,6 +35,7 @@ class WebcamSettings:
     json: Path | None = None
     frames: int | None = None
     detect_every: int | None = None
+    no_smoothing: bool = False
     detector: Path = DETECTOR
     pose: Path = POSE
     summary: Path | None = None
@@ -82,7 +83,8 @@ def _run(argv: Sequence[str] | None) -> int:
     with stop_on_signals() as stop, ExitStack() as closing:
         networks = Networks(settings.detector, settings.pose, stats)
         feeds = _open_feeds(settings, networks, stop, closing)
-        process = together([networks.pipeline(feed.source, settings.detect_every) for feed in feeds])
+        smooth = not settings.no_smoothing
+        process = together([networks.pipeline(feed.source, settings.detect_every, smooth) for feed in feeds])
         draw = PoseDrawing(networks.skeleton, networks.score_threshold, draw_style(settings.draw))
         try:
             Stream(feeds, process, draw, stats, settings.frames, tell).run(stop)

@@ -46,7 +46,7 @@ class OpenNetworks(Protocol):
     def stats(self) -> StageStats:
         """Where the stages are timed."""
 
-    def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:
+    def pipeline(self, source: Source, detect_every: int | None, smooth: bool) -> PosePipeline:
         """A pipeline for one source."""
 
 
@@ -55,7 +55,7 @@ class Work:
     """What all inputs of a batch have in common. It travels to other processes.
 
     networks: opens them. suffixes: of the results that are wanted, JSON first. threads: CPU threads of a process, None
-    for all. style: of what is drawn.
+    for all. style: of what is drawn. smooth: the keypoints of videos over time.
     """
 
     networks: Callable[[StageStats], OpenNetworks]
@@ -64,6 +64,7 @@ class Work:
     hw_decode: bool = False
     threads: int | None = None
     style: DrawStyle = field(default_factory=DrawStyle)
+    smooth: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def run_job(
         with ExitStack() as closing:
             sinks = _open_sinks(job, results, work.suffixes, source, networks.skeleton, closing)
             feed = Feed(source, [*sinks, ProgressSink(report, source.frame_count), *more], counts=counts)
-            process = together([networks.pipeline(source, work.detect_every)])
+            process = together([networks.pipeline(source, work.detect_every, work.smooth)])
             Stream([feed], process, draw, networks.stats).run(stop)
         whole = not stop.requested
     except MISTAKES as last:

@@ -54,17 +54,16 @@ class Networks:
         return self.estimator.skeleton
 
     def pipeline(
-        self, source: Source, detect_every: int | None = None, smooth: bool | None = None
+        self, source: Source, detect_every: int | None = None, smooth: bool = True
     ) -> PosePipeline:  # fmt: skip
         """A pipeline for one source, with a tracker and a smoother of its own.
 
         detect_every: by default 5, and 1 for pictures that need not resemble their neighbours. smooth: whether to
-        smooth the keypoints over time; by default all but such pictures.
+        smooth the keypoints over time; those of such pictures never are.
         """
         every = detect_every or (1 if source.still else DETECT_EVERY)
         tracker = Tracker(self.skeleton, self.score_threshold, at_once=source.still)
-        smooth = not source.still if smooth is None else smooth
-        smoother = PoseSmoother(len(self.skeleton), self.score_threshold) if smooth else None
+        smoother = PoseSmoother(len(self.skeleton), self.score_threshold) if smooth and not source.still else None
         return PosePipeline(self.detector, self.estimator, tracker, every, self.stats, smoother)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.capture import quiet_opencv
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.skeletons import COCO
+from pipeline.smoothing import PoseSmoother
 from pipeline.sources import Source
 from pipeline.stats import StageStats
 from pipeline.tracker import Tracker
@@ -110,9 +111,10 @@ class BlobNetworks:
     def __init__(self, detector: Path, pose: Path, stats: StageStats, threads: int | None = None) -> None:
         self.stats = stats
 
-    def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:
+    def pipeline(self, source: Source, detect_every: int | None, smooth: bool = True) -> PosePipeline:
         every = detect_every or (1 if source.still else 5)
-        return PosePipeline(BlobDetector(), BlobEstimator(), Tracker(COCO, 0.3), every, self.stats)
+        smoother = PoseSmoother(len(COCO), 0.3) if smooth and not source.still else None
+        return PosePipeline(BlobDetector(), BlobEstimator(), Tracker(COCO, 0.3), every, self.stats, smoother)
 
 
 class ListSource:

@@ -52,7 +52,7 @@ class TroubledPipeline(PosePipeline):
 class TroubledNetworks(BlobNetworks):
     """Networks whose pipelines meet trouble."""
 
-    def pipeline(self, source: Source, detect_every: int | None) -> PosePipeline:
+    def pipeline(self, source: Source, detect_every: int | None, smooth: bool = True) -> PosePipeline:
         pipeline = TroubledPipeline(BlobDetector(), BlobEstimator(), Tracker(COCO, 0.3), detect_every or 5, self.stats)
         pipeline.source = source.name
         return pipeline

@@ -145,9 +145,9 @@ def test_an_interrupted_input_is_named_partial_until_it_is_whole(
 ) -> None:
     pipeline_of = TroubledNetworks.pipeline
 
-    def interrupted(networks: TroubledNetworks, source: Source, detect_every: int | None) -> PosePipeline:
+    def interrupted(networks: TroubledNetworks, source: Source, detect_every: int | None, smooth: bool) -> PosePipeline:
         os.kill(os.getpid(), signal.SIGINT)
-        return pipeline_of(networks, source, detect_every)
+        return pipeline_of(networks, source, detect_every, smooth)
 
     monkeypatch.setattr(TroubledNetworks, "pipeline", interrupted)
     out = run(inputs, "--no-video", code=130)
