@@ -11,7 +11,7 @@ AVI, MP4, MATROSKA = "avi", "mp4", "matroska"
 MP4_STARTS = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"))
 MOST_MOOV = 1 << 28  # bytes of an mp4's index that are read
 NEAR_ENDS = 1 << 18  # bytes at a Matroska file's start and end where its tags are sought
-DURATION_TAG = re.compile(rb"DURATION[^0-9]{1,16}([0-9]{2,4}):([0-9]{2}):([0-9]{2}\.[0-9]+)")
+DURATION_TAG = re.compile(rb"DURATION[^0-9]{1,40}([0-9]{2,4}):([0-9]{2}):([0-9]{2}\.[0-9]+)")
 
 
 def container(path: Path) -> str | None:
