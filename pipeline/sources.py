@@ -167,7 +167,8 @@ class VideoSource:
             yield Frame(image, losses.frames - 1, time_s, self.name, now)
             image = self._capture.read()
         if self.live:
-            raise SourceError(f"{self.name}: the stream ended or sent nothing for {READ_TIMEOUT_MS // 1000} s")
+            lost = f"; {losses.undecoded} of its packets could not be decoded" if losses.undecoded else ""
+            raise SourceError(f"{self.name}: the stream ended or sent nothing for {READ_TIMEOUT_MS // 1000} s{lost}")
         if missing := self._missing(losses):
             raise SourceError(f"{self.name}: {missing}")
 

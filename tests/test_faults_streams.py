@@ -104,11 +104,13 @@ def test_damaged_pictures_in_a_stream_do_not_end_it() -> None:
     def send_all(send: Send, over: threading.Event) -> None:
         for number in range(40):
             data = jpeg()
-            send(BOUNDARY + (data[:200] + bytes(400) + data[600:] if number in (15, 16, 25) else data))
+            send(BOUNDARY + (data[:2] + bytes(len(data) - 2) if number in (15, 16, 25) else data))
 
     with camera(send_all) as address:
-        frames, _ = watch(address)
-    assert len(frames) >= 30
+        frames, error = watch(address)
+    assert 30 <= len(frames) <= 36
+    if int(cv2.__version__.split(".")[0]) >= 5:  # OpenCV 4 passes over them itself, and tells nobody
+        assert error.endswith("; 3 of its packets could not be decoded")
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
