@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import SettingsError
-from pipeline.sources import DEMO_CLIP, VIDEO_SUFFIXES, images_in, without_password
+from pipeline.sources import DEMO_CLIP, VIDEO_SUFFIXES, SourceError, images_in, without_password
 
 RECORDS = ".darkstream"  # the folder in the output folder that holds what a later run needs to know
 
@@ -69,7 +69,7 @@ def stamp(job: Job) -> list[int] | None:
             found = path.stat()
             return [found.st_size, found.st_mtime_ns]
         images = [image.stat() for image in images_in(path)]
-    except OSError:
+    except (OSError, SourceError):
         return None
     return [
         len(images),
@@ -124,12 +124,16 @@ def _inputs_below(spec: str, out: Path) -> Iterator[tuple[str, str]]:
     results = out.resolve()
     hidden = str(results / RECORDS if folder.resolve() == results else results)
     videos: list[Path] = []
-    for place, folders, files in os.walk(folder):
+    unreadable: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = [name for name in folders if os.path.realpath(f"{place}/{name}") != hidden]
         videos += [Path(place, name) for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     videos = sorted(path for path in videos if path.is_file())
     for path in videos:
         yield str(path), path.relative_to(folder).with_suffix("").as_posix()
+    for error in unreadable:  # an input that fails, rather than one that nobody misses
+        if str(error.filename) != spec:
+            yield str(error.filename), Path(error.filename).relative_to(folder).as_posix()
     if not videos:
         yield spec, folder.resolve().name
 

@@ -11,6 +11,7 @@ import platform
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -243,7 +244,9 @@ def _connect(address: str) -> None:
         if port.isdecimal():
             # Ray itself would try for a minute or more.
             socket.create_connection((host, int(port)), CONNECT_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except Exception as error:  # OSError, ValueError, RuntimeError: by how the address is wrong.
         hint = "start one with 'ray start --head' and join it with 'ray start --address=HOST:6379'"
         raise BatchError(f"no Ray cluster at {address} ({_first_line(error)}); {hint}") from error

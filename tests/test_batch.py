@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -197,6 +198,25 @@ def test_a_folder_that_was_moved_with_its_times_is_not_done_again(
     run(inputs, "--no-video")
     run(inputs.rename(inputs.parent / "elsewhere"), "--no-video")
     assert "2 of 2 inputs were done before" in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_is_listed_as_failed(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    closed = str(inputs / "b")
+
+    def refusing(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def refuse(path: Any) -> Any:
+            if str(path) == closed:
+                raise PermissionError(13, "Permission denied", closed)
+            return read(path)
+
+        return refuse
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir))
+    assert results(run(inputs, "--no-video", code=1)).keys() == {"a.jsonl"}
+    assert f"error: {closed}: cannot be read (Permission denied)" in capfd.readouterr().err.splitlines()
 
 
 def test_an_input_given_twice_is_done_once(inputs: Path, tmp_path: Path) -> None:
