@@ -20,7 +20,7 @@ from tests.helpers import REPOSITORY
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install -e ".[ray]"')
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 HEAD = {**NODE, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-STARTED_S = 300.0  # Ray's processes start slowly on a busy machine
+STARTED_S = 300.0  # processes start slowly on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Any]:
     """A cluster of two nodes, which sees this repository and takes its time for a frame."""
     from ray.cluster_utils import Cluster
 
-    changes = {FRAME_S: "0.1", "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"}
+    changes = {FRAME_S: "0.1", "PYTHONPATH": str(REPOSITORY), "RAY_worker_niceness": "0"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
             patch.setenv(name, value)
