@@ -14,6 +14,7 @@ import onnx
 
 from benchmarks import build_table
 from benchmarks.build_table import Row, all_rows
+from engines.tensorrt_library import load_tensorrt
 
 NAMES = ("coco_res50_256x192", "edge_coco_256x192")
 
@@ -27,7 +28,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
         done.append((name, precision, " ".join(capabilities)))
         if len(done) == 3:
             raise KeyboardInterrupt
-        version = build_table.load_tensorrt(build_table.RUNTIME).__version__
+        version = load_tensorrt(build_table.RUNTIME).__version__
         return Row(name, precision, " ".join(capabilities), version, 1.5, 20.25, 77, {"Half": 57}, 56)
 
     monkeypatch.setattr(build_table, "measured", measured)
