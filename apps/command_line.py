@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.engine import ModelError
-from pipeline.batch import BatchError
+from pipeline.batch.run import BatchError
 from pipeline.mistakes import in_order
 from pipeline.settings import SettingsError
 from pipeline.sinks import SinkError

@@ -16,13 +16,13 @@ from typing import cast
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from engines.engine import ENGINE_SUFFIX, file_sha256
-from pipeline.batch import Batch, ThisProcess, Workers
-from pipeline.batch_folder import OutputFolder
-from pipeline.batch_job import COCO_RESULTS, CSV, JSON, VIDEO, Work
-from pipeline.batch_journal import options_key
-from pipeline.batch_plan import plan_jobs
-from pipeline.batch_progress import BatchProgress
-from pipeline.batch_workers import Processes, usable_cores
+from pipeline.batch.folder import OutputFolder
+from pipeline.batch.job import COCO_RESULTS, CSV, JSON, VIDEO, Work
+from pipeline.batch.journal import options_key
+from pipeline.batch.plan import plan_jobs
+from pipeline.batch.progress import BatchProgress
+from pipeline.batch.run import Batch, ThisProcess, Workers
+from pipeline.batch.workers import Processes, usable_cores
 from pipeline.drawing import DrawStyle, draw_style
 from pipeline.pose_pipeline import Networks
 from pipeline.preview import ContactSheet
@@ -167,7 +167,7 @@ def _workers(
 
 def _import_ray_workers() -> ModuleType:
     try:
-        from pipeline import ray_workers
+        from pipeline.batch import ray_workers
     except ImportError as error:
         raise SettingsError('Ray is not installed: pip install -e ".[ray]"') from error
     return ray_workers

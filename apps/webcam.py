@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
 from pipeline.drawing import PoseDrawing, draw_style
-from pipeline.live import open_live_view
+from pipeline.live.view import open_live_view
 from pipeline.pipes import Waiting
 from pipeline.pose_pipeline import Networks, together
 from pipeline.settings import SettingsError, at_least, read_settings

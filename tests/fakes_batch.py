@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from apps import video
-from pipeline.batch_plan import RECORDS
+from pipeline.batch.plan import RECORDS
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.skeletons import COCO
 from pipeline.sources import Source

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.live import LiveView, open_live_view
+from pipeline.live.view import LiveView, open_live_view
 from pipeline.stats import LATENCY, RunCounts, StageStats
 from pipeline.types import Frame
 from tests.fakes import poses_at
 
 aiohttp: Any = pytest.importorskip("aiohttp", reason="the live view needs aiohttp: pip install -e '.[serve]'")
 pytest.importorskip("prometheus_client", reason="the live view needs prometheus-client: pip install -e '.[serve]'")
-live_server = pytest.importorskip("pipeline.live_server")
+live_server = pytest.importorskip("pipeline.live.server")
 
 Talk = Callable[[Any, str], Awaitable[Any]]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from apps import video, webcam
-from pipeline import batch_job, reconnecting
-from pipeline.batch_plan import RECORDS
+from pipeline import reconnecting
+from pipeline.batch import job
+from pipeline.batch.plan import RECORDS
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.sinks import SinkError
 from pipeline.sources import SourceError
@@ -171,11 +172,11 @@ def test_an_interrupted_run_leaves_valid_files(
 def test_a_sink_that_breaks_in_the_middle_leaves_valid_files(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def full(self: batch_job.ProgressSink, frame: Frame, poses: Poses, picture: Any) -> None:
+    def full(self: job.ProgressSink, frame: Frame, poses: Poses, picture: Any) -> None:
         if frame.index == 4:
             raise SinkError("disk full")
 
-    monkeypatch.setattr(batch_job.ProgressSink, "write", full)
+    monkeypatch.setattr(job.ProgressSink, "write", full)
     assert video.main([str(clip), "--out", str(tmp_path / "out")]) == 1
     assert error_lines(capfd) == ["error: disk full"]
     assert len(read_lines(tmp_path / "out" / "walk.partial.jsonl")) == 5

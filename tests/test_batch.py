@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from apps import video
-from pipeline.batch import Batch
-from pipeline.batch_folder import OutputFolder, Task
-from pipeline.batch_job import JSON, Outcome
-from pipeline.batch_journal import Journal, Record
-from pipeline.batch_plan import RECORDS, Job, plan_jobs
-from pipeline.batch_progress import BatchProgress
+from pipeline.batch.folder import OutputFolder, Task
+from pipeline.batch.job import JSON, Outcome
+from pipeline.batch.journal import Journal, Record
+from pipeline.batch.plan import RECORDS, Job, plan_jobs
+from pipeline.batch.progress import BatchProgress
+from pipeline.batch.run import Batch
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.settings import SettingsError
 from pipeline.sinks import Mp4Sink, SinkError
@@ -117,8 +117,8 @@ def test_without_ray_the_extra_is_named(
     inputs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "pipeline.ray_workers", raising=False)
-    monkeypatch.delitem(sys.modules, "pipeline.ray_library", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.batch.ray_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "pipeline.batch.ray_library", raising=False)
     run(inputs, "--ray", "auto", code=1)
     assert 'error: Ray is not installed: pip install -e ".[ray]"' in capfd.readouterr().err
 

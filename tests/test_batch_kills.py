@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from apps import video
-from pipeline.batch_journal import Journal
-from pipeline.batch_plan import RECORDS
+from pipeline.batch.journal import Journal
+from pipeline.batch.plan import RECORDS
 from tests.fakes import walk, write_video
 from tests.fakes_batch import TroubledNetworks, program, results, wait_until
 

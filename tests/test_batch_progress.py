@@ -7,8 +7,8 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from pipeline.batch_job import Outcome
-from pipeline.batch_progress import MOST_BARS, BatchProgress
+from pipeline.batch.job import Outcome
+from pipeline.batch.progress import MOST_BARS, BatchProgress
 from pipeline.stats import RunCounts
 
 

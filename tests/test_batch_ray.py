@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from apps import video
-from pipeline.batch_plan import RECORDS
+from pipeline.batch.plan import RECORDS
 from tests.fakes import read_lines, walk, write_video
 from tests.fakes_batch import FRAME_S, TroubledNetworks, program, results, wait_until
 from tests.helpers import REPOSITORY

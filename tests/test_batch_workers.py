@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from apps import video
-from pipeline import batch_workers
-from pipeline.batch_plan import RECORDS
-from pipeline.batch_workers import usable_cores
+from pipeline.batch import workers
+from pipeline.batch.plan import RECORDS
+from pipeline.batch.workers import usable_cores
 from tests.fakes import walk, write_video
 from tests.fakes_batch import FRAME_S, NoNetworks, TroubledNetworks, program, results, wait_until
 
@@ -122,7 +122,7 @@ def test_a_wrong_network_is_one_line_from_several_processes_too(
 
 def test_a_containers_share_of_the_cores_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quota = tmp_path / "cpu.max"
-    monkeypatch.setattr(batch_workers, "CPU_QUOTA", quota)
+    monkeypatch.setattr(workers, "CPU_QUOTA", quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     for text, cores in (("max 100000\n", 8), ("250000 100000\n", 2), ("10000 100000\n", 1), ("", 8)):
         quota.write_text(text)

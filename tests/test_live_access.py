@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from apps import webcam
-from pipeline.live_access import LOCAL_NAMES, is_loopback, listen, live_access
-from pipeline.live_pages import load_page
+from pipeline.live.access import LOCAL_NAMES, is_loopback, listen, live_access
+from pipeline.live.pages import load_page
 from pipeline.text_output import SinkError
 from tests.fakes import BlobNetworks, walk, write_video
 from tests.live_setting import FakeRun, aiohttp
@@ -165,7 +165,7 @@ def test_mistakes_are_told_in_a_line() -> None:
             live_access("0.0.0.0", token)
 
 
-@pytest.mark.parametrize("name", ["live_page.html", "live_token.html"])
+@pytest.mark.parametrize("name", ["page.html", "token.html"])
 def test_pages_load_nothing_and_run_only_what_they_bring(name: str) -> None:
     page = load_page(name)
     assert "unsafe" not in page.policy

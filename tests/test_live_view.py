@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.live import LINES_KEPT, open_live_view
-from pipeline.live_clients import IN_FLIGHT, LONGEST_SIDE, Viewer, jpeg
+from pipeline.live.clients import IN_FLIGHT, LONGEST_SIDE, Viewer, jpeg
+from pipeline.live.view import LINES_KEPT, open_live_view
 from pipeline.stats import StageStats
 from pipeline.text_output import SinkError
 from tests.live_setting import FakeRun, aiohttp, live_server
@@ -286,7 +286,7 @@ def test_health_is_whether_frames_come(monkeypatch: pytest.MonkeyPatch) -> None:
         more_frames(run, 1)
         assert run.talk(ask) == (200, '{"status": "ok"}')
         run.end()
-        monkeypatch.setattr("pipeline.live_server.SILENT_S", 0.2)
+        monkeypatch.setattr("pipeline.live.server.SILENT_S", 0.2)
         time.sleep(0.4)
         assert run.talk(ask)[0] == 503
 
@@ -317,6 +317,6 @@ def test_a_large_picture_is_made_as_small_as_screens_are() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pipeline.live_server", None)
+    monkeypatch.setitem(__import__("sys").modules, "pipeline.live.server", None)
     with pytest.raises(SinkError, match=r"--serve needs .*: pip install -e \"\.\[serve\]\""):
         open_live_view(0, "127.0.0.1", None, StageStats())

@@ -33,9 +33,9 @@ ADAPTERS = {
     "tensorrt_rtx_bindings": {"engines/tensorrt_library.py"},
     "pycuda": {"engines/cuda.py"},
     "cuda": {"engines/cuda_graph.py"},
-    "aiohttp": {"pipeline/live_server.py"},
-    "prometheus_client": {"pipeline/live_metrics.py"},
-    "ray": {"pipeline/ray_library.py", "pipeline/ray_workers.py"},
+    "aiohttp": {"pipeline/live/server.py"},
+    "prometheus_client": {"pipeline/live/metrics.py"},
+    "ray": {"pipeline/batch/ray_library.py", "pipeline/batch/ray_workers.py"},
     "torch": set[str](),
     "pycocotools": set[str](),
 }

@@ -16,9 +16,9 @@ from typing import Any
 
 import cv2
 
-from pipeline.batch import Batch, BatchError
-from pipeline.batch_folder import Task
-from pipeline.batch_job import Work, run_job
+from pipeline.batch.folder import Task
+from pipeline.batch.job import Work, run_job
+from pipeline.batch.run import Batch, BatchError
 from pipeline.stats import StageStats
 from pipeline.stopping import Stop
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from pipeline.live import LATENCY_BUCKETS_S, LiveBoard
+from pipeline.live.view import LATENCY_BUCKETS_S, LiveBoard
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline.batch_job import Outcome
+from pipeline.batch.job import Outcome
 
 MOST_BARS = 8  # of inputs under way; a terminal is not much higher
 

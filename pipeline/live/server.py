@@ -13,11 +13,11 @@ from contextlib import suppress
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from pipeline.live import LiveBoard
-from pipeline.live_access import LiveAccess
-from pipeline.live_clients import Encoder, Viewer
-from pipeline.live_metrics import CONTENT_TYPE, LiveMetrics
-from pipeline.live_pages import Page, load_page
+from pipeline.live.access import LiveAccess
+from pipeline.live.clients import Encoder, Viewer
+from pipeline.live.metrics import CONTENT_TYPE, LiveMetrics
+from pipeline.live.pages import Page, load_page
+from pipeline.live.view import LiveBoard
 
 MOST_CLIENTS = 32  # WebSockets at a time
 STATUS_EVERY_S, PING_EVERY_S, SEND_WITHIN_S, GOODBYE_S = 0.25, 10.0, 10.0, 1.0
@@ -39,7 +39,7 @@ class LiveServer:
     def __init__(self, board: LiveBoard, access: LiveAccess, listening: socket.socket) -> None:
         self._board, self._access, self._socket = board, access, listening
         self._metrics = LiveMetrics(board)
-        self._page, self._token_page = load_page("live_page.html"), load_page("live_token.html")
+        self._page, self._token_page = load_page("page.html"), load_page("token.html")
         self._cookie = f"darkstream_{listening.getsockname()[1]}"
         self._clients: set[web.WebSocketResponse] = set()
         self._viewers: set[Viewer] = set()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 
-from pipeline.live import LiveBoard
+from pipeline.live.view import LiveBoard
 from pipeline.types import Image
 
 IN_FLIGHT = 2  # pictures of a source that a page has been sent and not yet shown: more would only be late

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.batch_folder import OutputFolder, Task
-from pipeline.batch_job import JSON, VIDEO, Outcome, Work, run_job
-from pipeline.batch_plan import Job, result_path, stamp
-from pipeline.batch_progress import BatchProgress
+from pipeline.batch.folder import OutputFolder, Task
+from pipeline.batch.job import JSON, VIDEO, Outcome, Work, run_job
+from pipeline.batch.plan import Job, result_path, stamp
+from pipeline.batch.progress import BatchProgress
 from pipeline.sinks import Sink
 from pipeline.stats import RunCounts, StageStats
 from pipeline.stopping import Stop

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from pipeline.batch_job import Outcome, flush_to_disk
-from pipeline.batch_journal import Journal, Record
-from pipeline.batch_plan import RECORDS, Job, result_path, stamp
+from pipeline.batch.job import Outcome, flush_to_disk
+from pipeline.batch.journal import Journal, Record
+from pipeline.batch.plan import RECORDS, Job, result_path, stamp
 from pipeline.sinks import SinkError
 
 PARTIAL = ".partial"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.batch_plan import Job, result_path
+from pipeline.batch.plan import Job, result_path
 from pipeline.sinks import SinkError
 
 State = Literal["done", "bad", "interrupted", "void"]
@@ -21,7 +21,7 @@ class Record:
     """What became of an input.
 
     state: "void" where results are about to be replaced. key: of the options and networks, see `options_key`.
-    stamp: of the input, see `batch_plan.stamp`. results: suffix -> bytes. counts: of frames and people.
+    stamp: of the input, see `plan.stamp`. results: suffix -> bytes. counts: of frames and people.
     """
 
     name: str

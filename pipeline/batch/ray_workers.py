@@ -21,10 +21,10 @@ from typing import Any
 import cv2
 
 from engines.engine import ModelError, file_sha256
-from pipeline.batch import Batch, BatchError
-from pipeline.batch_folder import Task
-from pipeline.batch_job import OpenNetworks, Outcome, Work, run_job
-from pipeline.ray_library import RayError, RaySystemError, ray
+from pipeline.batch.folder import Task
+from pipeline.batch.job import OpenNetworks, Outcome, Work, run_job
+from pipeline.batch.ray_library import RayError, RaySystemError, ray
+from pipeline.batch.run import Batch, BatchError
 from pipeline.stats import StageStats
 from pipeline.stopping import Stop
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from engines.engine import ModelError
-from pipeline.batch_plan import Job, result_path
+from pipeline.batch.plan import Job, result_path
 from pipeline.drawing import DrawStyle, PoseDrawing
 from pipeline.mistakes import in_order
 from pipeline.pose_pipeline import PosePipeline, together

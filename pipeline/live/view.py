@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.live_access import listen, live_access, url_of
+from pipeline.live.access import listen, live_access, url_of
 from pipeline.sinks import SinkError, json_line
 from pipeline.stats import RunCounts, StageStats
 from pipeline.types import Frame, Image, Poses
@@ -163,7 +163,7 @@ def open_live_view(port: int, address: str, token: str | None, stats: StageStats
     Raises SinkError for an address or port that cannot be had, a token that does not fit, and missing packages.
     """
     try:
-        from pipeline.live_server import LiveServer
+        from pipeline.live.server import LiveServer
     except ModuleNotFoundError as error:
         raise SinkError(f'--serve needs {error.name}: pip install -e ".[serve]"') from error
     access = live_access(address, token)
