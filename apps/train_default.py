@@ -25,10 +25,6 @@ SYNTHETIC, MORE_SYNTHETIC = "{out}/synthetic", "{out}/synthetic2"
 FIRST_MORE = f"--more {SYNTHETIC}=0.3 --more {{out}}/pseudo=1"
 MORE = f"--more {SYNTHETIC}=0.25 --more {MORE_SYNTHETIC}=0.35 --more {{out}}/pseudo2=1"
 LABEL = "train pseudo-label --data {data}/lspet --pose "
-CALIBRATE = (
-    "--images {data}/coco_train/images {data}/lspet/images --annotations {data}/coco_train/person_keypoints.json "
-    "--detector {models}/person_detector.onnx"
-)
 # In this order; {data}, {out}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
     "people of a body model": f"train synthesize --data {{data}} --out {SYNTHETIC} --count 4800 --workers {{workers}}",
@@ -48,10 +44,6 @@ STEPS: Mapping[str, str] = {
     "pose, on more": (
         f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 6 {TRAINING}"
     ),
-    "pose, small": (
-        f"train pose --model edge_coco_128x96 --data {{data}} {MORE} --init {{out}}/pose4/last.pt --out {{out}}/small "
-        f"--epochs 6 {TRAINING}"
-    ),
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
         f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
@@ -61,12 +53,10 @@ STEPS: Mapping[str, str] = {
         "train export --weights {out}/pose4/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
-    "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": (
-        f"calib --model {{models}}/edge_coco_256x192.onnx {CALIBRATE} --out {{models}}/edge_coco_256x192_int8.onnx"
-    ),
-    "small int8 file": (
-        f"calib --model {{models}}/edge_coco_128x96.onnx {CALIBRATE} --out {{models}}/edge_coco_128x96_int8.onnx"
+        "calib --model {models}/edge_coco_256x192.onnx --images {data}/coco_train/images {data}/lspet/images "
+        "--annotations {data}/coco_train/person_keypoints.json --detector {models}/person_detector.onnx "
+        "--out {models}/edge_coco_256x192_int8.onnx"
     ),
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
