@@ -14,6 +14,7 @@ from tests.live_setting import FakeRun
 
 webdriver: Any = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install -e '.[dev]'")
 wait: Any = pytest.importorskip("selenium.webdriver.support.wait")
+exceptions: Any = pytest.importorskip("selenium.common.exceptions")
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium and chromedriver on this machine")
 DESKTOP, PHONE = (1280, 800), (360, 740)
@@ -53,7 +54,9 @@ def until(browser: Any, script: str, expected: Any) -> Any:
         last[:] = [driver.execute_script(script)]
         return bool(holds(last[0]))
 
-    wait.WebDriverWait(browser, 30, 0.05).until(look, lambda: f"last {last}")
+    # While one page gives way to another, the elements that a script looks at may not be there.
+    changing = [exceptions.JavascriptException]
+    wait.WebDriverWait(browser, 30, 0.05, changing).until(look, lambda: f"last {last}")
     return last[0]
 
 
