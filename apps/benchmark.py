@@ -26,7 +26,7 @@ from apps.latency_plot import plot_latency, require_matplotlib
 from apps.stage_times import PeopleTimes, StageTimes, decode_engine, measure_people, people_table
 from pipeline.pose_pipeline import DETECT_EVERY, Networks
 from pipeline.settings import SettingsError, at_least
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 from pipeline.stats import StageStats
 from pipeline.types import Frame
 

@@ -12,7 +12,7 @@ from engines.engine import ModelError
 from pipeline.batch.run import BatchError
 from pipeline.mistakes import in_order
 from pipeline.settings import SettingsError
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 from pipeline.sources import SourceError
 from pipeline.stopping import Stop
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from apps.stage_times import CROP, DECODE, DETECT, FRAME_DETECTED, NETWORK, TRACK, Spread, StageTimes
 from pipeline.settings import SettingsError
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 
 COLOURS = {CROP: "#9ecae1", NETWORK: "#3182bd", DECODE: "#08519c", TRACK: "#a1d99b", DETECT: "#fdae6b"}
 RATES = (15, 30, 60)  # frames a second, drawn as limits where they are in sight

@@ -53,9 +53,7 @@ class Networks:
         """What the pose network's keypoints mean."""
         return self.estimator.skeleton
 
-    def pipeline(
-        self, source: Source, detect_every: int | None = None, smooth: bool = True
-    ) -> PosePipeline:  # fmt: skip
+    def pipeline(self, source: Source, detect_every: int | None = None, smooth: bool = True) -> PosePipeline:
         """A pipeline for one source, with a tracker and a smoother of its own.
 
         detect_every: by default 5, and 1 for pictures that need not resemble their neighbours. smooth: whether to

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.sinks import SinkError, letterboxed
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import letterboxed
 from pipeline.types import Frame, Image, Poses
 
 MOST_TILES, TILE_WIDTH, GAP = 9, 640, 6

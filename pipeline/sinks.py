@@ -20,8 +20,8 @@ import numpy as np
 
 from pipeline.capture import quiet_opencv
 from pipeline.pipes import Waiting
-from pipeline.text_output import SinkError as SinkError
-from pipeline.text_output import TextOutput, cannot_write, partial_path
+from pipeline.sink_errors import SinkError, cannot_write
+from pipeline.text_output import TextOutput, partial_path
 from pipeline.types import Frame, Image, Poses
 
 WRITABLE_FPS = (1.0, 240.0)

@@ -152,10 +152,8 @@ class VideoSource:
     def frames(self) -> Iterator[Frame]:
         """Every frame once; live frames carry the time of their arrival. SourceError where frames are missing."""
         losses, start, time_s = Losses(self.fps), time.monotonic(), 0.0
-        image, self._first = (
-            self._capture.read() if self.live else self._first,
-            None,
-        )  # the first live one is old by now
+        # The first picture of a live source is old by now.
+        image, self._first = self._capture.read() if self.live else self._first, None
         first_ms = self._capture.position_ms()
         while image is not None:
             now = time.monotonic()

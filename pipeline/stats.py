@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from engines.engine import Engine
 from engines.manifest import Manifest
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 from pipeline.types import Poses
 
 NETWORKS = ("detector network", "pose network")  # parts of the stages "detect" and "pose"

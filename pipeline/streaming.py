@@ -70,8 +70,9 @@ class Stream:
         stops the others and is raised here once; each feed's `counts` hold what was written until then.
         """
         start = time.perf_counter()
-        targets = [self._estimate, *(self._reader(number) for number in range(len(self._feeds)))]
-        threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        numbers = range(len(self._feeds))
+        readers = [threading.Thread(target=self._read, args=(number,), daemon=True) for number in numbers]
+        threads = [threading.Thread(target=self._estimate, daemon=True), *readers]
         for thread in threads:
             thread.start()
         try:
@@ -88,9 +89,6 @@ class Stream:
                 feed.counts.dropped = self._frames.dropped(number)
         if self._error is not None:
             raise self._error
-
-    def _reader(self, number: int) -> Callable[[], None]:
-        return lambda: self._read(number)
 
     def _read(self, number: int) -> None:
         feed = self._feeds[number]

@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.pipes import PipeOutput, Waiting, is_pipe
-from pipeline.sink_errors import SinkError as SinkError
-from pipeline.sink_errors import cannot_write as cannot_write
+from pipeline.sink_errors import SinkError, cannot_write
 
 
 class TextOutput:

@@ -6,8 +6,8 @@ import json
 import socket
 from typing import Any
 
+from pipeline.sink_errors import SinkError
 from pipeline.sinks import frame_object
-from pipeline.text_output import SinkError
 from pipeline.types import Frame, Image, Poses
 
 LONGEST_DATAGRAM = 9000  # bytes of JSON: macOS sends no longer ones unless it is told to

@@ -16,7 +16,7 @@ from pipeline import reconnecting
 from pipeline.batch import job
 from pipeline.batch.plan import RECORDS
 from pipeline.pose_pipeline import PosePipeline
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 from pipeline.sources import SourceError
 from pipeline.types import Detections, Frame, Poses
 from tests.fakes import BlobNetworks, ListSource, picture, read_lines, video_facts, walk, write_video

@@ -22,7 +22,8 @@ from pipeline.batch.progress import BatchProgress
 from pipeline.batch.run import Batch
 from pipeline.pose_pipeline import PosePipeline
 from pipeline.settings import SettingsError
-from pipeline.sinks import Mp4Sink, SinkError
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import Mp4Sink
 from pipeline.sources import Source
 from pipeline.stats import RunCounts, StageStats
 from pipeline.stopping import Stop

@@ -21,7 +21,8 @@ from pipeline.drawing import PoseDrawing
 from pipeline.pipes import PipeOutput, Waiting
 from pipeline.pose import PoseEstimator
 from pipeline.pose_pipeline import Networks, PosePipeline, together
-from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink
 from pipeline.skeletons import COCO
 from pipeline.smoothing import PoseSmoother
 from pipeline.sources import SourceError, open_source

@@ -19,7 +19,8 @@ import pytest
 
 from pipeline import pipes
 from pipeline.pipes import Waiting
-from pipeline.sinks import JsonLinesSink, Mp4Sink, SinkError
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import JsonLinesSink, Mp4Sink
 from pipeline.skeletons import COCO
 from pipeline.tables import CocoResultsSink, CsvSink
 from tests.fakes import frame_of, picture, poses_at, read_lines, video_facts

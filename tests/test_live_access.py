@@ -11,7 +11,7 @@ import pytest
 from apps import webcam
 from pipeline.live.access import LOCAL_NAMES, is_loopback, listen, live_access
 from pipeline.live.pages import load_page
-from pipeline.text_output import SinkError
+from pipeline.sink_errors import SinkError
 from tests.fakes import BlobNetworks, walk, write_video
 from tests.live_setting import FakeRun, aiohttp
 

@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.live.clients import IN_FLIGHT, LONGEST_SIDE, Viewer, jpeg
 from pipeline.live.view import LINES_KEPT, open_live_view
+from pipeline.sink_errors import SinkError
 from pipeline.stats import StageStats
-from pipeline.text_output import SinkError
 from tests.live_setting import FakeRun, aiohttp, live_server
 
 TOKEN = "a-token-of-the-tests"

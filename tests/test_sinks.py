@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.preview import ContactSheet
-from pipeline.sinks import JsonLinesSink, Mp4Sink, SinkError, WindowSink, json_line, letterboxed
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import JsonLinesSink, Mp4Sink, WindowSink, json_line, letterboxed
 from pipeline.types import Frame, Poses
 from tests.fakes import frame_of, picture, poses_at, read_lines, video_facts
 

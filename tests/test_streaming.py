@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import reconnecting, streaming
 from pipeline.lanes import Lanes
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 from pipeline.sources import SourceError
 from pipeline.stats import StageStats
 from pipeline.stopping import Stop, stop_on_signals

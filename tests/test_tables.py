@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.sink_errors import SinkError
 from pipeline.skeletons import COCO
 from pipeline.sources import open_source
 from pipeline.tables import CocoResultsSink, CsvSink, image_ids_of, person_scores
-from pipeline.text_output import SinkError
 from pipeline.types import Frame, Poses
 from tests.fakes import frame_of, picture, poses_at
 from train.datasets.annotations import load_annotations, with_detections

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.sink_errors import SinkError
 from pipeline.sinks import frame_object, json_line
-from pipeline.text_output import SinkError
 from pipeline.types import Poses
 from pipeline.udp import LONGEST_DATAGRAM, UdpSink, datagrams
 from tests.fakes import frame_of, picture, poses_at

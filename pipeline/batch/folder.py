@@ -19,7 +19,7 @@ from typing import TextIO
 from pipeline.batch.job import Outcome, flush_to_disk
 from pipeline.batch.journal import Journal, Record
 from pipeline.batch.plan import RECORDS, Job, result_path, stamp
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 
 PARTIAL = ".partial"
 

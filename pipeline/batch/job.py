@@ -16,7 +16,8 @@ from pipeline.batch.plan import Job, result_path
 from pipeline.drawing import DrawStyle, PoseDrawing
 from pipeline.mistakes import in_order
 from pipeline.pose_pipeline import PosePipeline, together
-from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink, SinkError
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink
 from pipeline.sources import Source, SourceError, images_in, open_decoded_in_hardware, open_source
 from pipeline.stats import RunCounts, StageStats
 from pipeline.stopping import Stop

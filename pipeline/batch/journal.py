@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.batch.plan import Job, result_path
-from pipeline.sinks import SinkError
+from pipeline.sink_errors import SinkError
 
 State = Literal["done", "bad", "interrupted", "void"]
 

@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pipeline.text_output import SinkError
+from pipeline.sink_errors import SinkError
 
 TOKEN_FORM = "[A-Za-z0-9_-]{8,128}"
 LOCAL_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))

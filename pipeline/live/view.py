@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.live.access import listen, live_access, url_of
-from pipeline.sinks import SinkError, json_line
+from pipeline.sink_errors import SinkError
+from pipeline.sinks import json_line
 from pipeline.stats import RunCounts, StageStats
 from pipeline.types import Frame, Image, Poses
 
