@@ -161,8 +161,9 @@ class VideoSource:
             # Some containers carry no usable time stamps: then the frame rate is the clock.
             if losses.frames or self.live:
                 time_s = media_s if media_s > time_s else time_s + 1 / self.fps
-            losses.add(time_s, self._capture.undecoded)
-            yield Frame(image, losses.frames - 1, time_s, self.name, now)
+            undecoded = self._capture.undecoded
+            losses.add(time_s, undecoded)
+            yield Frame(image, losses.frames - 1, time_s, self.name, now, undecoded=undecoded)
             image = self._capture.read()
         if self.live:
             lost = f"; {losses.undecoded} of its packets could not be decoded" if losses.undecoded else ""

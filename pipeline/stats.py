@@ -113,7 +113,7 @@ class RunCounts:
 
     people: in all frames together. tracks: different people, by track id. dropped: frames of a live source that
     were too old to process. seconds: from the first read to the last write. reconnects: how often a live source was
-    lost and found again.
+    lost and found again. undecoded: packets that gave no picture.
     """
 
     frames: int = 0
@@ -122,6 +122,7 @@ class RunCounts:
     seconds: float = 0.0
     tracks: int = 0
     reconnects: int = 0
+    undecoded: int = 0
 
     def add(self, poses: Poses) -> None:
         """Count one frame."""
@@ -136,6 +137,7 @@ class RunCounts:
         self.tracks += other.tracks
         self.dropped += other.dropped
         self.reconnects += other.reconnects
+        self.undecoded += other.undecoded
         self.seconds += other.seconds
 
     def as_dict(self) -> dict[str, float]:
@@ -147,6 +149,7 @@ class RunCounts:
             "tracks": self.tracks,
             "dropped": self.dropped,
             "reconnects": self.reconnects,
+            "undecoded": self.undecoded,
             "seconds": round(self.seconds, 4),
             "frames_per_s": round(self.frames / self.seconds, 2) if self.seconds > 0 else 0.0,
         }
@@ -157,6 +160,8 @@ class RunCounts:
         dropped = f", {self.dropped} frames dropped to stay live" if self.dropped else ""
         if self.reconnects:
             dropped += f", connected again {self.reconnects} times"
+        if self.undecoded:
+            dropped += f", {self.undecoded} packets could not be decoded"
         return (
             f"{self.frames} frames, {values['people_per_frame']:.1f} people a frame ({values['tracks']} tracks),"
             f" {values['frames_per_s']:.1f} frames/s{dropped}"

@@ -101,6 +101,7 @@ class Stream:
                 if frame is None:
                     break
                 self._stats.record(stage, time.perf_counter() - start)
+                feed.counts.undecoded += frame.undecoded
                 if not self._frames.put(number, frame):
                     break
         except BaseException as error:

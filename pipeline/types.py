@@ -25,6 +25,7 @@ class Frame:
     source: the name of the source, as a user would recognise it.
     captured_s: `time.monotonic()` when the frame reached this program; latency is counted from here.
     file_name: of the picture, where the source is a folder of them.
+    undecoded: packets that gave no picture since the frame before this one.
     """
 
     image: Image
@@ -33,6 +34,7 @@ class Frame:
     source: str
     captured_s: float
     file_name: str = ""
+    undecoded: int = 0
 
 
 @dataclass(frozen=True)

@@ -255,6 +255,7 @@ def test_metrics_are_in_prometheus_form() -> None:
 
     with FakeRun("door", 'the "yard"\\') as run:
         run.counts["door"].dropped, run.counts["door"].reconnects = 7, 2
+        run.counts["door"].undecoded = 5
         _, text = run.talk(scrape)
     found = {
         (sample.name, *sample.labels.values()): sample.value
@@ -264,6 +265,7 @@ def test_metrics_are_in_prometheus_form() -> None:
     assert found["darkstream_frames_total", 'the "yard"\\'] > 0
     assert found["darkstream_dropped_frames_total", "door"] == 7
     assert found["darkstream_reconnects_total", "door"] == 2
+    assert found["darkstream_undecoded_packets_total", "door"] == 5
     assert found["darkstream_people", 'the "yard"\\'] == 3
     assert 0 <= found["darkstream_seconds_since_last_frame", "door"] < 10
     assert found["darkstream_viewers",] == 1

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_a_slow_writer_holds_the_reader_back() -> None:
     sink.write = lambda frame, poses, picture: ahead.append(source.given - frame.index)  # type: ignore[method-assign]
     stream_of(source, [sink]).run(Stop())
     assert max(ahead) <= 2 * WAITING + 4  # two channels, and one frame in each of three hands
+
+
+def test_packets_without_a_picture_are_counted_and_told() -> None:
+    class Damaged(ListSource):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                yield replace(frame, undecoded=2 if frame.index in (3, 7) else 0)
+
+    feed = Feed(Damaged(walk(10)), [ListSink()])
+    streams_of([feed]).run(Stop())
+    assert feed.counts.undecoded == feed.counts.as_dict()["undecoded"] == 4
+    assert "4 packets could not be decoded" in feed.counts.in_words()
 
 
 def test_a_live_source_gives_its_newest_frame_and_counts_the_others() -> None:

@@ -15,12 +15,13 @@ COUNTERS = {
     "frames": "Frames whose poses were written.",
     "dropped": "Frames of a live source that were too old to process.",
     "reconnects": "How often a lost source was found again.",
+    "undecoded": "Packets of a source that gave no picture.",
 }
 GAUGES = {
     "people": "People in the newest frame.",
     "age_s": "Seconds since the last frame, or since the start before the first.",
 }
-NAMES = {"dropped": "dropped_frames", "age_s": "seconds_since_last_frame"}
+NAMES = {"dropped": "dropped_frames", "undecoded": "undecoded_packets", "age_s": "seconds_since_last_frame"}
 
 
 class LiveMetrics:

@@ -60,6 +60,7 @@ class LiveFeed:
             "frames": self.counts.frames,
             "dropped": self.counts.dropped,
             "reconnects": self.counts.reconnects,
+            "undecoded": self.counts.undecoded,
             "age_s": round(now - (self.started_s if self.written_s is None else self.written_s), 1),
             "started": self.written_s is not None,
         }
