@@ -1,9 +1,10 @@
 """The default networks from the data to the files in models/: every step of their recipe, one command.
 
-    python apps/train_default.py --data DATA --out RUNS [--models DIR] [--device cuda] [--list]
+    python apps/train_default.py --data DATA --out RUNS --movenet FILE [--models DIR] [--device cuda] [--list]
 
-DATA holds coco_train/ and lspet/. What is finished is not done again, and what was interrupted goes on where it was:
-the same command resumes. The steps are commands that also run alone; --list prints them.
+DATA holds coco_train/ and lspet/. FILE is MoveNet Thunder as scripts/movenet_onnx.py makes it: it labels people.
+What is finished is not done again, and what was interrupted goes on where it was: the same command resumes. The steps
+are commands that also run alone; --list prints them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ SYNTHETIC, MORE_SYNTHETIC = "{out}/synthetic", "{out}/synthetic2"
 FIRST_MORE = f"--more {SYNTHETIC}=0.3 --more {{out}}/pseudo=1"
 MORE = f"--more {SYNTHETIC}=0.25 --more {MORE_SYNTHETIC}=0.35 --more {{out}}/pseudo2=1"
 LABEL = "train pseudo-label --data {data}/lspet --pose "
-# In this order; {data}, {out}, {models}, {workers} and {device} are the options'.
+# What MoveNet has to agree on with itself: less than our own network, as it is right more often.
+BY_MOVENET = "--pose {movenet} --score 0.2 --spread 1 --keypoints 4"
+TAUGHT = (
+    f"--more {SYNTHETIC}=0.2 --more {MORE_SYNTHETIC}=0.2 --more {{out}}/movenet_lspet=1 --more {{out}}/movenet_coco=4"
+)
+# In this order; {data}, {out}, {movenet}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
     "people of a body model": f"train synthesize --data {{data}} --out {SYNTHETIC} --count 4800 --workers {{workers}}",
     "more of them": (
@@ -44,13 +50,22 @@ STEPS: Mapping[str, str] = {
     "pose, on more": (
         f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 6 {TRAINING}"
     ),
+    "labels by MoveNet": (
+        f"train pseudo-label --data {{data}}/lspet {BY_MOVENET} --height 40 --out {{out}}/movenet_lspet"
+    ),
+    "labels by MoveNet, COCO's people": (
+        f"train pseudo-label --data {{data}}/coco_train {BY_MOVENET} --height 32 --out {{out}}/movenet_coco"
+    ),
+    "pose, on these labels": (
+        f"train pose --data {{data}} {TAUGHT} --init {{out}}/pose4/last.pt --out {{out}}/pose5 --epochs 11 {TRAINING}"
+    ),
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
         f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
         "--out {out}/detector2 --epochs 2 --learning-rate 8e-4 " + TRAINING
     ),
     "files": (
-        "train export --weights {out}/pose4/last.pt --calibrate {data} --with-checkpoint "
+        "train export --weights {out}/pose5/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
     "int8 file": (
@@ -71,6 +86,8 @@ def main(arguments: Sequence[str] | None = None, steps: Mapping[str, str] = STEP
             print(f"{name}: python -m {' '.join(words)}")
         return 0
     try:
+        if not options.movenet.exists() and any("{movenet}" in step for step in steps.values()):
+            raise ValueError(f"no MoveNet at {options.movenet}: scripts/movenet_onnx.py makes the file; see --movenet")
         done = _read_done(options.out)
         for number, (name, words) in enumerate(commands.items(), 1):
             if done.get(name) == words:
@@ -93,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is made on the way")
+    parser.add_argument(
+        "--movenet", type=Path, default=Path("movenet_thunder.onnx"), help="MoveNet Thunder (movenet_thunder.onnx)"
+    )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder for the network files (models/)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--workers", type=int, default=2, help="data processes (2)")

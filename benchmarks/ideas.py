@@ -1,6 +1,7 @@
 """What each idea of the edge network's recipe is worth: a short training with one thing changed, against the same base.
 
-    python -m benchmarks.ideas --data DATA --out RUNS [--synthetic DIR] [--pseudo DIR] [--ideas NAME ...] [--epochs 4]
+    python -m benchmarks.ideas --data DATA --out RUNS [--synthetic DIR] [--pseudo DIR] [--movenet DIR]
+                                [--ideas NAME ...] [--epochs 4]
 
 DATA holds coco_train/ and lspet/; DIR are what `python -m train synthesize` and `pseudo-label` write. The network is
 the edge network at 128x96, from ImageNet weights, trained for as many steps in each row. Runs resume; `--ideas` trains
@@ -53,6 +54,7 @@ class Given:
     out: Path
     synthetic: Path | None
     pseudo: Path | None
+    movenet: Path | None
     epochs: int
 
 
@@ -91,7 +93,7 @@ def _unequal(given: Given) -> Run:
 
 def _more(folder: Path | None, given: Given, weight: float) -> Run:
     if folder is None:
-        raise ValueError("this idea needs data that was not given: see --synthetic and --pseudo")
+        raise ValueError("this idea needs data that was not given: see --synthetic, --pseudo and --movenet")
     return _learning(given, [*given.data.train, (load_pictures(folder), weight)])
 
 
@@ -124,6 +126,7 @@ IDEAS: Mapping[str, Callable[[Given], Run]] = {
     "sides cut off": lambda given: _augmented(given, cut_probability=0.3),
     "sides cut off, absent joints taught": lambda given: _augmented(given, cut_probability=0.3, absent_weight=0.5),
     "pseudo-labels": lambda given: _more(given.pseudo, given, 1.0),
+    "labels by MoveNet": lambda given: _more(given.movenet, given, 1.0),
     "synthetic people": lambda given: _more(given.synthetic, given, SYNTHETIC_WEIGHT),
     LARGER: _large,
     "taught by the larger network": _taught,
@@ -180,11 +183,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path)
     parser.add_argument("--pseudo", type=Path)
+    parser.add_argument("--movenet", type=Path)
     parser.add_argument("--ideas", nargs="+", choices=list(IDEAS), default=list(IDEAS), metavar="NAME")
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
     keep_freed_memory()
-    given = Given(folder_data(options.data), options.out, options.synthetic, options.pseudo, options.epochs)
+    given = Given(
+        folder_data(options.data), options.out, options.synthetic, options.pseudo, options.movenet, options.epochs
+    )
     for name in options.ideas:
         train(name, given)
     pictures, sports = labelled(numbered(split(options.data / "coco_train", True))), split(options.data / "lspet", True)

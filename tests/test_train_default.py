@@ -51,12 +51,20 @@ def test_a_folder_of_something_else_is_a_mistake(
     assert not calls
 
 
+def test_without_the_network_that_labels_nothing_is_begun(
+    tmp_path: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", "d", "--out", str(tmp_path), "--movenet", "none.onnx"]) == 1
+    error = capsys.readouterr().err
+    assert "no MoveNet at none.onnx" in error and error.count("\n") == 1 and not calls
+
+
 def test_every_step_is_a_command_that_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", "d", "--out", str(tmp_path), "--list"]) == 0
     assert capsys.readouterr().out.count("python -m ") == len(STEPS)
     parser = train_command._parser()
     for step in STEPS.values():
-        words = step.format(data="d", out="o", models="m", workers=1, device="cpu").split()
+        words = step.format(data="d", out="o", models="m", workers=1, device="cpu", movenet="f").split()
         if words[0] == "train":
             parser.parse_args(words[1:])
     assert json.dumps(STEPS).count("{out}/synthetic") >= 3

