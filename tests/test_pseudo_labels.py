@@ -47,6 +47,29 @@ def test_what_the_views_agree_on_is_a_label() -> None:
     assert (labels[2] == 0).all()
 
 
+def test_the_mirrored_picture_is_looked_at_too() -> None:
+    """All keypoints are where it is bright; a left one is always surer than a right one, as none can be if left and
+    right are told apart.
+    """
+    image = IMAGE.copy()
+    image[80:83, 90:93] = 255
+
+    def answer(inputs: Arrays) -> Arrays:
+        brightness = inputs["crops"][..., 0].astype(np.float32)
+        rows, columns = np.arange(brightness.shape[1]), np.arange(brightness.shape[2])
+        total = brightness.sum((1, 2))
+        x, y = (brightness.sum(1) * columns).sum(1) / total, (brightness.sum(2) * rows).sum(1) / total
+        points = np.repeat(np.stack((x, y), 1)[:, None], 17, 1).astype(np.float32)
+        scores = np.full((len(points), 17), 0.5, np.float32)
+        scores[:, 1::2], scores[:, 2::2] = 0.9, 0.1
+        return {"keypoints": points, "scores": scores}
+
+    sees = PoseEstimator(FakeEngine(pose_manifest(), answer))
+    labels = agreed_keypoints(sees, image, BOXES[:1], AREAS[:1], Agreement(score=0.45))
+    np.testing.assert_array_equal(labels[0, :, 2], 2)
+    np.testing.assert_allclose(labels[0, :, :2], np.tile([91, 81], (17, 1)), atol=0.3)
+
+
 def test_someone_with_few_labels_has_none() -> None:
     assert (agreed_keypoints(estimator(shaky=0, unsure=11), IMAGE, BOXES, AREAS, Agreement()) == 0).all()
 
