@@ -31,6 +31,10 @@ BY_MOVENET = "--pose {movenet} --score 0.2 --spread 1 --keypoints 4"
 TAUGHT = (
     f"--more {SYNTHETIC}=0.2 --more {MORE_SYNTHETIC}=0.2 --more {{out}}/movenet_lspet=1 --more {{out}}/movenet_coco=4"
 )
+INT8 = (
+    "calib --images {data}/coco_train/images {data}/lspet/images "
+    "--annotations {data}/coco_train/person_keypoints.json --detector {models}/person_detector.onnx "
+)
 # In this order; {data}, {out}, {movenet}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
     "people of a body model": f"train synthesize --data {{data}} --out {SYNTHETIC} --count 4800 --workers {{workers}}",
@@ -59,6 +63,10 @@ STEPS: Mapping[str, str] = {
     "pose, on these labels": (
         f"train pose --data {{data}} {TAUGHT} --init {{out}}/pose4/last.pt --out {{out}}/pose5 --epochs 11 {TRAINING}"
     ),
+    "pose, small": (
+        f"train pose --model edge_coco_128x96 --data {{data}} {TAUGHT} --init {{out}}/pose5/last.pt "
+        f"--out {{out}}/small --epochs 4 {TRAINING}"
+    ),
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
         f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
@@ -68,11 +76,9 @@ STEPS: Mapping[str, str] = {
         "train export --weights {out}/pose5/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
-    "int8 file": (
-        "calib --model {models}/edge_coco_256x192.onnx --images {data}/coco_train/images {data}/lspet/images "
-        "--annotations {data}/coco_train/person_keypoints.json --detector {models}/person_detector.onnx "
-        "--out {models}/edge_coco_256x192_int8.onnx"
-    ),
+    "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
+    "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
+    "small int8 file": INT8 + "--model {models}/edge_coco_128x96.onnx --out {models}/edge_coco_128x96_int8.onnx",
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
 
