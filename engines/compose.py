@@ -77,7 +77,8 @@ def add_flip_test(model: onnx.ModelProto, manifest: Manifest, flip_order: Sequen
 
     The network runs once on the crops and their mirror images; of the mirrored heatmaps left and right swap by
     flip_order [K], they are mirrored back, moved by one column (the first keeps its value) and averaged with the
-    others. Raises ValueError for a file that has it, one that is no pose network, or an order of other keypoints.
+    others. Raises ValueError for a file that has it, one that is no pose network of ours, or an order of other
+    keypoints.
     """
     if manifest.task != "pose" or manifest.flip_test:
         state = "has the flip test already" if manifest.flip_test else "is no pose network"
@@ -85,8 +86,10 @@ def add_flip_test(model: onnx.ModelProto, manifest: Manifest, flip_order: Sequen
     keypoints = _shape(model.graph.output[0])[1]
     if sorted(flip_order) != list(range(keypoints if isinstance(keypoints, int) else 0)):
         raise ValueError(f"the flip test wants the {keypoints} keypoints in another order, got {list(flip_order)}")
-    (stride,) = (tensor for tensor in model.graph.initializer if tensor.name == "to_crop/stride")
-    width, height = (round(side / float(numpy_helper.to_array(stride))) for side in manifest.input_size)
+    strides = [tensor for tensor in model.graph.initializer if tensor.name == "to_crop/stride"]
+    if not strides:
+        raise ValueError(f"the flip test cannot be added: {manifest.name!r} has no heatmaps of ours inside")
+    width, height = (round(side / float(numpy_helper.to_array(strides[0]))) for side in manifest.input_size)
     constants = {
         "flip/columns": np.arange(manifest.input_size[0])[::-1].copy(),
         "flip/pairs": np.array([2, -1, keypoints, height, width]),

@@ -9,8 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engines.compose import add_flip_test
 from engines.engine import open_engine
+from engines.manifest import METADATA_KEY, Manifest
 from pipeline.pose import PoseEstimator
+from pipeline.skeletons import COCO
 from train.movenet import movenet_pose
 
 SIDE = 64
@@ -51,6 +54,13 @@ def test_it_runs_as_any_pose_file(tmp_path: Path) -> None:
     # 80 px and a quarter more: the crops begin 10 px outside the boxes.
     expected = boxes[:, :2] - 10 + 100 * np.array([0.2, 0.4])
     np.testing.assert_allclose(points, np.repeat(expected[:, None], 17, 1), atol=0.01)
+
+
+def test_the_flip_test_is_for_networks_of_ours() -> None:
+    model = movenet_pose(fake_movenet(), "movenet_fake")
+    manifest = Manifest.from_json({entry.key: entry.value for entry in model.metadata_props}[METADATA_KEY])
+    with pytest.raises(ValueError, match="the flip test cannot be added: 'movenet_fake' has no heatmaps of ours"):
+        add_flip_test(model, manifest, COCO.flip_order)
 
 
 def test_another_network_is_refused() -> None:
