@@ -1,6 +1,6 @@
 """The default networks from the data to the files in models/: every step of their recipe, one command.
 
-    python apps/train_default.py --data DATA --out RUNS --movenet FILE [--models DIR] [--device cuda] [--list]
+    python apps/train_default.py --data DATA --out RUNS [--movenet FILE] [--models DIR] [--device cuda] [--list]
 
 DATA holds coco_train/ and lspet/. FILE is MoveNet Thunder as scripts/movenet_onnx.py makes it: it labels people.
 What is finished is not done again, and what was interrupted goes on where it was: the same command resumes. The steps

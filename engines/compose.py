@@ -48,11 +48,11 @@ def compose_pose(network: onnx.ModelProto, decode: onnx.ModelProto, manifest: Ma
     _expect(network, ["image"], ["heatmaps"])
     _expect(decode, ["heatmaps"], ["points", "scores"])
     width, height = manifest.input_size
-    batch = _shape(network.graph.input[0])[0]
+    batch = sides_of(network.graph.input[0])[0]
     if isinstance(batch, int):
         raise ValueError(f"the network has a fixed batch of {batch}: export it with a dynamic batch dimension")
     # The decode's shape, as exporters lose the network's output shape at an upsampling.
-    _, keypoints, *heatmap_size = _shape(decode.graph.input[0])
+    _, keypoints, *heatmap_size = sides_of(decode.graph.input[0])
     stride = width / heatmap_size[1] if isinstance(heatmap_size[1], int) else 0
     if not stride or heatmap_size != [height / stride, width / stride]:
         raise ValueError(f"heatmaps [h, w] = {heatmap_size} px do not fit crops of {width}x{height} px")
@@ -83,7 +83,7 @@ def add_flip_test(model: onnx.ModelProto, manifest: Manifest, flip_order: Sequen
     if manifest.task != "pose" or manifest.flip_test:
         state = "has the flip test already" if manifest.flip_test else "is no pose network"
         raise ValueError(f"the flip test cannot be added: {manifest.name!r} {state}")
-    keypoints = _shape(model.graph.output[0])[1]
+    keypoints = sides_of(model.graph.output[0])[1]
     if sorted(flip_order) != list(range(keypoints if isinstance(keypoints, int) else 0)):
         raise ValueError(f"the flip test wants the {keypoints} keypoints in another order, got {list(flip_order)}")
     strides = [tensor for tensor in model.graph.initializer if tensor.name == "to_crop/stride"]
@@ -117,7 +117,7 @@ def compose_detector(network: onnx.ModelProto, manifest: Manifest, top_k: int = 
     Raises ValueError for other graphs.
     """
     _expect(network, ["image"], ["boxes", "scores"])
-    _, _, height, width = _shape(network.graph.input[0])
+    _, _, height, width = sides_of(network.graph.input[0])
     model = _join(_normalisation(network, (1, height, width)), _prefixed(network, network, "network/"), ["image"])
     model = _join(model, _best(network, top_k), ["network/boxes", "network/scores"], ["all_boxes", "all_scores"])
     return _finished(model, network, manifest, {"boxes": (top_k, 4), "scores": (top_k,)})
@@ -286,7 +286,7 @@ def _expect(model: onnx.ModelProto, inputs: list[str], outputs: list[str]) -> No
         raise ValueError(f"expected a graph {inputs} -> {outputs}, got {found_inputs} -> {found_outputs}")
 
 
-def _shape(value: ValueInfoProto) -> list[Side]:
+def sides_of(value: ValueInfoProto) -> list[Side]:
     """The sides of a tensor; one that varies is a name."""
     sides = enumerate(value.type.tensor_type.shape.dim)
     return [side.dim_value if side.HasField("dim_value") else side.dim_param or f"side{i}" for i, side in sides]

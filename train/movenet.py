@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, checker, compose, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 
-from engines.compose import weights_sha256, with_manifest
+from engines.compose import sides_of, weights_sha256, with_manifest
 from engines.manifest import Manifest
 
 KEYPOINTS = 17
@@ -60,7 +60,6 @@ def movenet_pose(network: onnx.ModelProto, name: str) -> onnx.ModelProto:
         opset_imports=network.opset_import,
         ir_version=network.ir_version,
     )
-    checker.check_model(model, full_check=True)
     manifest = Manifest(
         name, "pose", "crops", (side, side), "coco", "float32", 1, SCORE_THRESHOLD, {}, weights_sha256(network)
     )
@@ -69,13 +68,8 @@ def movenet_pose(network: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 def _side(network: onnx.ModelProto) -> int:
     """The side of MoveNet's square input, px."""
-    shapes = [
-        [[axis.dim_value for axis in value.type.tensor_type.shape.dim] for value in values]
-        for values in (network.graph.input, network.graph.output)
-    ]
-    inputs, outputs = shapes
-    if len(inputs) == 1 and len(inputs[0]) == 4 and outputs == [[1, 1, KEYPOINTS, 3]]:
-        batch, height, width, channels = inputs[0]
-        if (batch, channels) == (1, 3) and height == width:
-            return int(height)
+    inputs, outputs = ([sides_of(value) for value in values] for values in (network.graph.input, network.graph.output))
+    match inputs, outputs:
+        case [[1, int(height), width, 3]], [[1, 1, 17, 3]] if height == width:
+            return height
     raise ValueError(f"expected MoveNet's input [1, S, S, 3] and output [1, 1, 17, 3], got {inputs} and {outputs}")

@@ -45,10 +45,8 @@ def agreed_keypoints(
 
     image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2 px. areas: [N], px². People with too few have none at all.
     """
-    points, scores = (
-        np.concatenate(parts)
-        for parts in zip(_views(estimator, image, boxes), _mirrored(estimator, image, boxes), strict=True)
-    )
+    seen = (_views(estimator, image, boxes), _mirrored(estimator, image, boxes))
+    points, scores = (np.concatenate(parts) for parts in zip(*seen, strict=True))
     mean = points.mean(0)
     furthest = np.linalg.norm(points - mean, axis=-1).max(0)
     deviation = 2 * estimator.skeleton.oks_sigmas * np.sqrt(areas)[:, None]
