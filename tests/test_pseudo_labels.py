@@ -39,7 +39,7 @@ def estimator(shaky: int, unsure: int) -> PoseEstimator:
 
 
 def test_what_the_views_agree_on_is_a_label() -> None:
-    labels = agreed_keypoints(estimator(shaky=3, unsure=2), IMAGE, BOXES, AREAS, Agreement())
+    labels = agreed_keypoints([estimator(shaky=3, unsure=2)], IMAGE, BOXES, AREAS, Agreement())
     assert labels.shape == (3, 17, 3) and labels.dtype == np.float32
     assert (labels[:2, :5] == 0).all() and (labels[:2, 5:, 2] == 2).all()
     np.testing.assert_allclose(labels[0, 5:, :2], np.tile([70, 80], (12, 1)), atol=0.01)
@@ -65,13 +65,13 @@ def test_the_mirrored_picture_is_looked_at_too() -> None:
         return {"keypoints": points, "scores": scores}
 
     sees = PoseEstimator(FakeEngine(pose_manifest(), answer))
-    labels = agreed_keypoints(sees, image, BOXES[:1], AREAS[:1], Agreement(score=0.45))
+    labels = agreed_keypoints([sees], image, BOXES[:1], AREAS[:1], Agreement(score=0.45))
     np.testing.assert_array_equal(labels[0, :, 2], 2)
     np.testing.assert_allclose(labels[0, :, :2], np.tile([91, 81], (17, 1)), atol=0.3)
 
 
 def test_someone_with_few_labels_has_none() -> None:
-    assert (agreed_keypoints(estimator(shaky=0, unsure=11), IMAGE, BOXES, AREAS, Agreement()) == 0).all()
+    assert (agreed_keypoints([estimator(shaky=0, unsure=11)], IMAGE, BOXES, AREAS, Agreement()) == 0).all()
 
 
 def test_views_are_the_box_at_other_sizes() -> None:

@@ -1,5 +1,5 @@
-"""Trains networks (`pose`, `detector`), makes data for that (`synthesize`, `pseudo-label`), files of the networks
-(`export`), and measures them (`evaluate`).
+"""Trains networks (`pose`, `detector`), makes data for that (`synthesize`, `pseudo-label`, `relabel`), files of the
+networks (`export`), and measures them (`evaluate`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from train import evaluate_command, export_command, pseudo_label_command, training_command
+from train import evaluate_command, export_command, pseudo_label_command, relabel_command, training_command
 from train.synthetic import command as synthesize_command
 
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         ("export", "make ONNX files of checkpoints", export_command),
         ("evaluate", "measure exported files on the held-out pictures", evaluate_command),
         ("pseudo-label", "keypoints for boxed people, by a trained network", pseudo_label_command),
+        ("relabel", "mend noisy labels, by trained networks", relabel_command),
         ("synthesize", "make training pictures of synthetic people", synthesize_command),
     ):
         command = commands.add_parser(name, help=words)

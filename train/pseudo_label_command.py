@@ -43,9 +43,7 @@ def run(options: argparse.Namespace) -> int:
     pictures = split(options.data, validation=False, keep=lambda picture: any(map(_wanted, picture.people)))
     if not pictures:
         raise ValueError(f"everyone in {options.data} has keypoints already: there is nobody to label")
-    estimator = PoseEstimator(open_pose_model(options.pose, runtime="openvino"))
-    if estimator.skeleton.keypoint_names != COCO.keypoint_names:
-        raise ValueError(f"{options.pose} has the keypoints of {estimator.skeleton.name!r}: expected COCO's")
+    estimator = coco_estimator(options.pose)
     images, rows = [], list[dict[str, Any]]()
     for picture in tqdm(pictures, "label", unit="picture", disable=None):
         found = list(_labels(estimator, picture, rule))
@@ -53,12 +51,20 @@ def run(options: argparse.Namespace) -> int:
             images.append(_image(picture))
             rows += found
     options.out.mkdir(parents=True, exist_ok=True)
-    _link(options.out / "images", options.data / "images")
+    link_pictures(options.out / "images", options.data / "images")
     _write(options.out / ANNOTATIONS, images, rows)
     wanted = sum(_wanted(person) for picture in pictures for person in picture.people)
     each = sum(row["num_keypoints"] for row in rows) / max(1, len(rows))
     print(f"{len(rows)} of {wanted} people labelled, {each:.1f} keypoints each: {options.out / ANNOTATIONS}")
     return 0
+
+
+def coco_estimator(pose: Path) -> PoseEstimator:
+    """The network of that checkpoint or ONNX file. Raises ValueError for one of other keypoints than COCO's."""
+    estimator = PoseEstimator(open_pose_model(pose, runtime="openvino"))
+    if estimator.skeleton.keypoint_names != COCO.keypoint_names:
+        raise ValueError(f"{pose} has the keypoints of {estimator.skeleton.name!r}: expected COCO's")
+    return estimator
 
 
 def _wanted(person: Any) -> bool:
@@ -70,7 +76,8 @@ def _labels(estimator: PoseEstimator, picture: Picture, rule: Agreement) -> Iter
     people = [person for person in picture.people if _wanted(person)]
     boxes = np.stack([person.box for person in people])
     areas = np.array([person.area for person in people])
-    for person, keypoints in zip(people, agreed_keypoints(estimator, picture.read(), boxes, areas, rule), strict=True):
+    agreed = agreed_keypoints([estimator], picture.read(), boxes, areas, rule)
+    for person, keypoints in zip(people, agreed, strict=True):
         known = int((keypoints[:, 2] > 0).sum())
         if not known:
             continue
@@ -94,7 +101,7 @@ def _image(picture: Picture) -> dict[str, Any]:
     return {"id": picture.image_id, "file_name": picture.path.name, **size, "all_people_boxed": False}
 
 
-def _link(link: Path, images: Path) -> None:
+def link_pictures(link: Path, images: Path) -> None:
     """Make `link` point to the pictures, which are not copied."""
     if not link.is_symlink() and not link.exists():
         link.symlink_to(images.resolve(), target_is_directory=True)

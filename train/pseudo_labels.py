@@ -1,4 +1,4 @@
-"""Keypoints for people of whom only a box is known, where a trained network agrees with itself.
+"""Keypoints by trained networks: for people of whom only a box is known, and as a second opinion on noisy labels.
 
 Data distillation (Radosavovic et al., CVPR 2018): the estimates of several views of a person are merged, and what they
 agree on becomes a label.
@@ -6,6 +6,7 @@ agree on becomes a label.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,10 @@ import numpy as np
 from pipeline.pose import PoseEstimator
 from pipeline.types import FloatArray, Image
 
-# Sizes of the box that the network is shown, each also in the mirrored picture.
+# Sizes of the box that a network is shown, each also in the mirrored picture.
 VIEWS = (0.87, 1.0, 1.15)
+# How far from what networks agree on a label has to lie to be taken for a mistake, in the OKS's deviations.
+CONTRADICTION = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,23 @@ class Agreement:
 
 
 def agreed_keypoints(
-    estimator: PoseEstimator, image: Image, boxes: FloatArray, areas: FloatArray, rule: Agreement
+    estimators: Sequence[PoseEstimator],
+    image: Image,
+    boxes: FloatArray,
+    areas: FloatArray,
+    rule: Agreement,
+    sizes: Sequence[float] = VIEWS,
 ) -> FloatArray:
-    """Labels float32 [N, K, 3] (x, y px, and 2 where the views agree, else a row of 0) of the people in `boxes`.
+    """Labels float32 [N, K, 3] (x, y px, and 2 where all views agree, else a row of 0) of the people in `boxes`.
 
-    image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2 px. areas: [N], px². People with too few have none at all.
+    estimators: of one skeleton; each is shown all the views. image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2
+    px. areas: [N], px². sizes: of the views. People with too few labels have none at all.
     """
-    seen = (_views(estimator, image, boxes), _mirrored(estimator, image, boxes))
+    seen = [look(each, image, boxes, sizes) for each in estimators for look in (_views, _mirrored)]
     points, scores = (np.concatenate(parts) for parts in zip(*seen, strict=True))
     mean = points.mean(0)
     furthest = np.linalg.norm(points - mean, axis=-1).max(0)
-    deviation = 2 * estimator.skeleton.oks_sigmas * np.sqrt(areas)[:, None]
-    agreed = (scores.mean(0) >= rule.score) & (furthest <= rule.spread * deviation)
+    agreed = (scores.mean(0) >= rule.score) & (furthest <= rule.spread * deviations(estimators[0], areas))
     agreed &= (boxes[:, 3] - boxes[:, 1] >= rule.height)[:, None]
     agreed &= agreed.sum(1, keepdims=True) >= rule.keypoints
     labels: FloatArray = np.concatenate((mean, np.full((*mean.shape[:2], 1), 2.0)), 2).astype(np.float32)
@@ -58,19 +66,42 @@ def agreed_keypoints(
     return labels
 
 
-def _views(estimator: PoseEstimator, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+def deviations(estimator: PoseEstimator, areas: FloatArray) -> FloatArray:
+    """The OKS's standard deviations [N, K] px of keypoints of people of these areas [N], px²."""
+    return np.asarray(2 * estimator.skeleton.oks_sigmas * np.sqrt(areas)[:, None])
+
+
+def second_opinion(joints: FloatArray, agreed: FloatArray, deviation: FloatArray) -> tuple[FloatArray, int, int]:
+    """(labels, how many were filled in, how many were replaced) of people with noisy labels.
+
+    joints, agreed: float32 [N, K, 3], the labels and what networks agree on. deviation: [N, K] px. A label that is
+    missing is filled in, and one that contradicts what is agreed on gives way.
+    """
+    says, known = agreed[..., 2] > 0, joints[..., 2] > 0
+    far = np.linalg.norm(joints[..., :2] - agreed[..., :2], axis=-1) > CONTRADICTION * deviation
+    filled, replaced = says & ~known, says & known & far
+    labels = np.where((filled | replaced)[..., None], agreed, joints)
+    return labels, int(filled.sum()), int(replaced.sum())
+
+
+def _views(
+    estimator: PoseEstimator, image: Image, boxes: FloatArray, sizes: Sequence[float]
+) -> tuple[FloatArray, FloatArray]:
     """Keypoints [V, N, K, 2] px and scores [V, N, K] of the boxes [N, 4] at each of the V sizes."""
-    views = np.concatenate([resized(boxes, factor) for factor in VIEWS])
+    views = np.concatenate([resized(boxes, factor) for factor in sizes])
     points, scores = estimator(image, views.astype(np.float32))
-    shape = (len(VIEWS), len(boxes), -1)
+    shape = (len(sizes), len(boxes), -1)
     return points.reshape(*shape, 2), scores.reshape(shape)
 
 
-def _mirrored(estimator: PoseEstimator, image: Image, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _mirrored(
+    estimator: PoseEstimator, image: Image, boxes: FloatArray, sizes: Sequence[float]
+) -> tuple[FloatArray, FloatArray]:
     """The same from the mirrored picture, in px of the picture as it is, left and right as they are."""
     last, order = image.shape[1] - 1, estimator.skeleton.flip_order
     left, top, right, bottom = boxes.T
-    points, scores = _views(estimator, image[:, ::-1].copy(), np.stack((last - right, top, last - left, bottom), 1))
+    mirrored = np.stack((last - right, top, last - left, bottom), 1)
+    points, scores = _views(estimator, image[:, ::-1].copy(), mirrored, sizes)
     points[..., 0] = last - points[..., 0]
     return points[..., order, :], scores[..., order]
 
