@@ -31,18 +31,35 @@ CONVOLUTION_ATTRIBUTES = ("T", "strides", "padding", "data_format", "dilations")
 OPSET = 17
 
 
-def main() -> None:
-    """Convert the graph and its weights, which lie beside it, and write the pose file."""
+def main() -> int:
+    """0 when the pose file is written; 1 with one line on standard error for a file that is not MoveNet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graph", type=Path, help="movenet-thunder.json or movenet-lightning.json, its .bin beside it")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    content = json.loads(options.graph.read_text())
-    names = [list(content["signature"][which]) for which in ("inputs", "outputs")]
-    graph = _unfused(_graph(content["modelTopology"], _weights(content["weightsManifest"], options.graph.parent)))
-    network, _ = tf2onnx.convert.from_graph_def(graph, input_names=names[0], output_names=names[1], opset=OPSET)
-    onnx.save(movenet_pose(network, options.graph.stem.replace("-", "_")), options.out)
+    try:
+        onnx.save(_converted(options.graph), options.out)
+    except OSError as error:
+        print(f"movenet_onnx: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except (KeyError, ValueError) as error:
+        print(
+            f"movenet_onnx: {options.graph} is not MoveNet as a TF.js graph ({type(error).__name__}: {error}): "
+            "expected package/models/movenet-thunder.json or movenet-lightning.json, its .bin beside it",
+            file=sys.stderr,
+        )
+        return 1
     print(f"wrote {options.out}")
+    return 0
+
+
+def _converted(path: Path) -> onnx.ModelProto:
+    """The pose file of a TF.js graph and its weights, which lie beside it."""
+    content = json.loads(path.read_text())
+    names = [list(content["signature"][which]) for which in ("inputs", "outputs")]
+    graph = _unfused(_graph(content["modelTopology"], _weights(content["weightsManifest"], path.parent)))
+    network, _ = tf2onnx.convert.from_graph_def(graph, input_names=names[0], output_names=names[1], opset=OPSET)
+    return movenet_pose(network, path.stem.replace("-", "_"))
 
 
 def _weights(manifest: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
@@ -94,4 +111,4 @@ def _unfused(graph: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
