@@ -17,7 +17,7 @@ from train.datasets.coco_layout import held_out, load_pictures
 from train.pseudo_labels import Agreement, agreed_keypoints, second_opinion
 
 BOX, AREA = np.array([[40.0, 20, 100, 140]]), np.array([5000.0])
-RULE = Agreement(spread=1.0, keypoints=1, height=1.0)
+RULE = Agreement(spread=1.0, keypoints=1)
 
 
 def estimator(x: float = 24.0, score: float = 0.8) -> PoseEstimator:
@@ -37,7 +37,8 @@ def test_two_networks_have_to_agree() -> None:
     assert (same[..., 2] == 2).all()
     np.testing.assert_allclose(same[0, :, :2], np.tile([70, 80], (17, 1)), atol=0.01)
     assert not agreed_keypoints([estimator(), estimator(x=40)], image, BOX, AREA, RULE, sizes=(1.0,)).any()
-    assert not agreed_keypoints([estimator(score=0.3), estimator(score=0.2)], image, BOX, AREA, RULE, sizes=(1.0,)).any()
+    unsure = [estimator(score=0.3), estimator(score=0.2)]
+    assert not agreed_keypoints(unsure, image, BOX, AREA, RULE, sizes=(1.0,)).any()
 
 
 def test_a_missing_label_is_filled_in_and_one_that_contradicts_gives_way() -> None:

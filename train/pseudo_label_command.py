@@ -14,7 +14,7 @@ from pipeline.pose import PoseEstimator
 from pipeline.skeletons import COCO
 from train.datasets.coco_layout import split
 from train.datasets.files import write_json
-from train.datasets.pictures import Picture
+from train.datasets.pictures import Person, Picture
 from train.models import open_pose_model
 from train.pseudo_labels import Agreement, agreed_keypoints
 
@@ -40,9 +40,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write annotations of the training pictures that hold the new labels only, and say how many there are."""
     rule = Agreement(options.score, options.spread, options.keypoints, options.height)
-    pictures = split(options.data, validation=False, keep=lambda picture: any(map(_wanted, picture.people)))
+    pictures = split(options.data, validation=False, keep=lambda picture: bool(_wanted(picture, rule)))
     if not pictures:
-        raise ValueError(f"everyone in {options.data} has keypoints already: there is nobody to label")
+        raise ValueError(
+            f"everyone in {options.data} has keypoints already or is less than {rule.height:g} px tall: there is "
+            "nobody to label"
+        )
     estimator = coco_estimator(options.pose)
     images, rows = [], list[dict[str, Any]]()
     for picture in tqdm(pictures, "label", unit="picture", disable=None):
@@ -53,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     link_pictures(options.out / "images", options.data / "images")
     _write(options.out / ANNOTATIONS, images, rows)
-    wanted = sum(_wanted(person) for picture in pictures for person in picture.people)
+    wanted = sum(len(_wanted(picture, rule)) for picture in pictures)
     each = sum(row["num_keypoints"] for row in rows) / max(1, len(rows))
     print(f"{len(rows)} of {wanted} people labelled, {each:.1f} keypoints each: {options.out / ANNOTATIONS}")
     return 0
@@ -67,13 +70,18 @@ def coco_estimator(pose: Path) -> PoseEstimator:
     return estimator
 
 
-def _wanted(person: Any) -> bool:
-    return person.joints is None and not person.ignore
+def _wanted(picture: Picture, rule: Agreement) -> list[Person]:
+    """The people of whom only a box is known, and that is tall enough."""
+    return [
+        person
+        for person in picture.people
+        if person.joints is None and not person.ignore and person.box[3] - person.box[1] >= rule.height
+    ]
 
 
 def _labels(estimator: PoseEstimator, picture: Picture, rule: Agreement) -> Iterator[dict[str, Any]]:
     """The annotations, in COCO's layout, of those people of the picture whom the network is sure of."""
-    people = [person for person in picture.people if _wanted(person)]
+    people = _wanted(picture, rule)
     boxes = np.stack([person.box for person in people])
     areas = np.array([person.area for person in people])
     agreed = agreed_keypoints([estimator], picture.read(), boxes, areas, rule)

@@ -26,7 +26,7 @@ class Agreement:
 
     score: least mean score of the views. spread: furthest that a view may lie from the mean, in the OKS's deviations
     (2 sigma of the keypoint times the root of the person's area). keypoints: least number of a person's labels.
-    height: least height of a box, px.
+    height: least height of the box of someone who is looked at, px.
     """
 
     score: float = 0.35
@@ -59,7 +59,6 @@ def agreed_keypoints(
     mean = points.mean(0)
     furthest = np.linalg.norm(points - mean, axis=-1).max(0)
     agreed = (scores.mean(0) >= rule.score) & (furthest <= rule.spread * deviations(estimators[0], areas))
-    agreed &= (boxes[:, 3] - boxes[:, 1] >= rule.height)[:, None]
     agreed &= agreed.sum(1, keepdims=True) >= rule.keypoints
     labels: FloatArray = np.concatenate((mean, np.full((*mean.shape[:2], 1), 2.0)), 2).astype(np.float32)
     labels[~agreed] = 0

@@ -17,7 +17,7 @@ from train.pseudo_label_command import ANNOTATIONS, coco_estimator, link_picture
 from train.pseudo_labels import Agreement, agreed_keypoints, deviations, second_opinion
 
 NOISY, CLEAN = "lspet", "coco_train"
-RULE = Agreement(spread=1.0, keypoints=1, height=1.0)
+RULE = Agreement(spread=1.0, keypoints=1)
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write a folder to train from in which lspet's labels are mended, those of held-out pictures excepted."""
-    rule = Agreement(options.score, RULE.spread, RULE.keypoints, RULE.height)
+    rule = Agreement(options.score, RULE.spread, RULE.keypoints)
     source, out = options.data / NOISY, options.out / NOISY
     pictures = split(source, validation=False)
     estimators = [coco_estimator(path) for path in options.pose]
