@@ -33,12 +33,12 @@ def estimator(x: float = 24.0, score: float = 0.8) -> PoseEstimator:
 
 def test_two_networks_have_to_agree() -> None:
     image = np.zeros((200, 200, 3), np.uint8)
-    same = agreed_keypoints([estimator(), estimator()], image, BOX, AREA, RULE, sizes=(1.0,))
+    same = agreed_keypoints([estimator(), estimator()], image, BOX, AREA, RULE)
     assert (same[..., 2] == 2).all()
     np.testing.assert_allclose(same[0, :, :2], np.tile([70, 80], (17, 1)), atol=0.01)
-    assert not agreed_keypoints([estimator(), estimator(x=40)], image, BOX, AREA, RULE, sizes=(1.0,)).any()
+    assert not agreed_keypoints([estimator(), estimator(x=40)], image, BOX, AREA, RULE).any()
     unsure = [estimator(score=0.3), estimator(score=0.2)]
-    assert not agreed_keypoints(unsure, image, BOX, AREA, RULE, sizes=(1.0,)).any()
+    assert not agreed_keypoints(unsure, image, BOX, AREA, RULE).any()
 
 
 def test_a_missing_label_is_filled_in_and_one_that_contradicts_gives_way() -> None:

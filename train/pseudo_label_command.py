@@ -1,4 +1,4 @@
-"""`python -m train pseudo-label`: a trained network's keypoints for the people of whom only a box is known."""
+"""`python -m train pseudo-label`: trained networks' keypoints for the people of whom only a box is known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANNOTATIONS = "person_keypoints.json"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     command.add_argument("--data", type=Path, required=True, help="folder of pictures, such as DATA/lspet")
-    command.add_argument("--pose", type=Path, required=True, help="checkpoint or ONNX file of a COCO network")
+    add_pose_option(command)
     command.add_argument("--out", type=Path, required=True, help="folder for the annotations; its images/ is a link")
     command.add_argument("--score", type=float, default=RULE.score, help=f"least score of a label ({RULE.score})")
     command.add_argument(
@@ -37,6 +37,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--height", type=float, default=RULE.height, help=f"least height of a box, px ({RULE.height})")
 
 
+def add_pose_option(command: argparse.ArgumentParser) -> None:
+    """The networks that label."""
+    command.add_argument(
+        "--pose",
+        type=Path,
+        required=True,
+        action="append",
+        help="checkpoint or ONNX file of a COCO network; may be given again: they have to agree",
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Write annotations of the training pictures that hold the new labels only, and say how many there are."""
     rule = Agreement(options.score, options.spread, options.keypoints, options.height)
@@ -46,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
             f"everyone in {options.data} has keypoints already or is less than {rule.height:g} px tall: there is "
             "nobody to label"
         )
-    estimator = coco_estimator(options.pose)
+    estimators = [coco_estimator(path) for path in options.pose]
     images, rows = [], list[dict[str, Any]]()
     for picture in tqdm(pictures, "label", unit="picture", disable=None):
-        found = list(_labels(estimator, picture, rule))
+        found = list(_labels(estimators, picture, rule))
         if found:
             images.append(_image(picture))
             rows += found
@@ -79,12 +90,12 @@ def _wanted(picture: Picture, rule: Agreement) -> list[Person]:
     ]
 
 
-def _labels(estimator: PoseEstimator, picture: Picture, rule: Agreement) -> Iterator[dict[str, Any]]:
-    """The annotations, in COCO's layout, of those people of the picture whom the network is sure of."""
+def _labels(estimators: Sequence[PoseEstimator], picture: Picture, rule: Agreement) -> Iterator[dict[str, Any]]:
+    """The annotations, in COCO's layout, of those people of the picture whom the networks are sure of."""
     people = _wanted(picture, rule)
     boxes = np.stack([person.box for person in people])
     areas = np.array([person.area for person in people])
-    agreed = agreed_keypoints([estimator], picture.read(), boxes, areas, rule)
+    agreed = agreed_keypoints(estimators, picture.read(), boxes, areas, rule)
     for person, keypoints in zip(people, agreed, strict=True):
         known = int((keypoints[:, 2] > 0).sum())
         if not known:

@@ -14,8 +14,9 @@ import numpy as np
 from pipeline.pose import PoseEstimator
 from pipeline.types import FloatArray, Image
 
-# Sizes of the box that a network is shown, each also in the mirrored picture.
-VIEWS = (0.87, 1.0, 1.15)
+# Sizes of the box that a network is shown, each also in the mirrored picture: one that has to agree with itself, and
+# several that have to agree with each other.
+VIEWS, SHARED_VIEWS = (0.87, 1.0, 1.15), (1.0,)
 # How far from what networks agree on a label has to lie to be taken for a mistake, in the OKS's deviations.
 CONTRADICTION = 2.0
 
@@ -47,13 +48,13 @@ def agreed_keypoints(
     boxes: FloatArray,
     areas: FloatArray,
     rule: Agreement,
-    sizes: Sequence[float] = VIEWS,
 ) -> FloatArray:
     """Labels float32 [N, K, 3] (x, y px, and 2 where all views agree, else a row of 0) of the people in `boxes`.
 
     estimators: of one skeleton; each is shown all the views. image: uint8 [H, W, 3] BGR. boxes: [N, 4], x1 y1 x2 y2
-    px. areas: [N], px². sizes: of the views. People with too few labels have none at all.
+    px. areas: [N], px². People with too few labels have none at all.
     """
+    sizes = VIEWS if len(estimators) == 1 else SHARED_VIEWS
     seen = [look(each, image, boxes, sizes) for each in estimators for look in (_views, _mirrored)]
     points, scores = (np.concatenate(parts) for parts in zip(*seen, strict=True))
     mean = points.mean(0)

@@ -13,7 +13,7 @@ from pipeline.pose import PoseEstimator
 from train.datasets.coco_layout import split
 from train.datasets.files import read_json, write_json
 from train.datasets.pictures import Picture
-from train.pseudo_label_command import ANNOTATIONS, coco_estimator, link_pictures
+from train.pseudo_label_command import ANNOTATIONS, add_pose_option, coco_estimator, link_pictures
 from train.pseudo_labels import Agreement, agreed_keypoints, deviations, second_opinion
 
 NOISY, CLEAN = "lspet", "coco_train"
@@ -23,13 +23,7 @@ RULE = Agreement(spread=1.0, keypoints=1)
 def add_options(command: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     command.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
-    command.add_argument(
-        "--pose",
-        type=Path,
-        required=True,
-        action="append",
-        help="checkpoint or ONNX file of a COCO network; give several, which have to agree",
-    )
+    add_pose_option(command)
     command.add_argument("--out", type=Path, required=True, help="folder like --data; its pictures are links")
     command.add_argument("--score", type=float, default=RULE.score, help=f"least mean score of theirs ({RULE.score})")
 
@@ -68,7 +62,7 @@ def _opinions(
         return {}, 0, 0
     boxes, areas = np.stack([person.box for person in people]), np.array([person.area for person in people])
     joints = np.stack([person.joints for person in people if person.joints is not None])
-    agreed = agreed_keypoints(estimators, picture.read(), boxes, areas, rule, sizes=(1.0,))
+    agreed = agreed_keypoints(estimators, picture.read(), boxes, areas, rule)
     labels, filled, replaced = second_opinion(joints, agreed, deviations(estimators[0], areas))
     changed = (labels != joints).any((1, 2))
     mended = {person.annotation_id: _numbers(labels[i]) for i, person in enumerate(people) if changed[i]}
