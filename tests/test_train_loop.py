@@ -186,6 +186,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         run(tmp_path / "run", learning_rate=1e30, warmup_steps=0)
 
 
+@pytest.mark.parametrize(
+    ("instructions", "mixed", "seen"),
+    [({"avx512_bf16": True}, True, True), ({"avx512_bf16": True}, False, False), ({"avx512_vnni": True}, True, False)],
+)
+def test_a_processor_without_bfloat16_learns_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instructions: dict[str, bool], mixed: bool, seen: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    found: list[bool] = []
+
+    class Watching(PoseTask):
+        def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+            found.append(torch.is_autocast_enabled("cpu"))
+            return super().loss(network, batch)
+
+    run(tmp_path / "run", Watching, mixed_precision=mixed, epochs=1)
+    assert found and all(each is seen for each in found)
+
+
 def test_the_plain_recipe_is_adam(tmp_path: Path) -> None:
     """Without decay, average and cut gradients, a step is Adam's: the loop against PyTorch's own, written out."""
     plain: dict[str, Any] = {"weight_decay": 0.0, "ema_decay": None, "largest_gradient": None, "epochs": 2}

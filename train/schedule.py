@@ -18,8 +18,8 @@ class Schedule:
     weight_decay: of matrices and kernels, not of biases and normalisation. largest_gradient: norm to which gradients
     are cut; None: never.
     ema_decay: of the moving average of the weights, which is then what is validated and kept; None: no average.
-    validate_every: epochs between two validations. mixed_precision: bfloat16 where the arithmetic allows, or float32.
-    seed: of initial weights, order of the samples and augmentation.
+    validate_every: epochs between two validations. mixed_precision: bfloat16 where the arithmetic and the processor
+    allow, or float32. seed: of initial weights, order of the samples and augmentation.
     """
 
     epochs: int

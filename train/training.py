@@ -41,6 +41,18 @@ class Task(Protocol):
         """Some of what the network finds in held-out pictures, drawn, uint8 [H, W, 3] BGR."""
 
 
+# What PyTorch calls the instructions that multiply in bfloat16, on x86 and ARM.
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 pays on the device: a CPU without instructions for it takes twice the time of float32."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # PyTorch before 2.11 cannot tell.
+    if device.type != "cpu" or ask is None:
+        return True
+    return any(ask().get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """Exponential moving average that forgets the start: the decay grows with the number of steps up to `decay`."""
 
@@ -64,6 +76,7 @@ class Training:
         if schedule.ema_decay is not None:
             self.average = AveragedModel(self.network, avg_fn=_moving_average(schedule.ema_decay), use_buffers=True)
         self._parallel = processes.parallel(self.network)
+        self._mixed = schedule.mixed_precision and multiplies_bfloat16(device)
         self.optimizer = torch.optim.AdamW(self._groups(), fused=True)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.steps = 0
@@ -99,7 +112,7 @@ class Training:
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         moved = tuple(part.to(self.device, non_blocking=True) for part in batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.mixed_precision):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._mixed):
             loss = self.task.loss(self._parallel, moved)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
