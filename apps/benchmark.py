@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.clip_times import clip_figures, clip_table, measure_clip, open_with_end
-from apps.command_line import DETECTOR, POSE, run_app
+from apps.command_line import POSE, default_detector, run_app
 from apps.latency_plot import plot_latency, require_matplotlib
 from apps.stage_times import PeopleTimes, StageTimes, decode_engine, measure_people, people_table
 from pipeline.pose_pipeline import DETECT_EVERY, Networks
@@ -39,7 +39,7 @@ class BenchmarkSettings:
     """The options of this app."""
 
     pose: Path = POSE
-    detector: Path = DETECTOR
+    detector: Path = field(default_factory=default_detector)
     video: str = "demo"
     people: list[int] = field(default_factory=lambda: [1, 2, 5, 10, 20])
     runs: int = 5
@@ -113,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, argument_default=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pose", type=Path, metavar="FILE", help=f"pose network, .onnx or .engine ({POSE.name})")
-    parser.add_argument("--detector", type=Path, metavar="FILE", help=f"person detector ({DETECTOR.name})")
+    parser.add_argument(
+        "--detector", type=Path, metavar="FILE", help="person detector (the one in models/ that is fast here)"
+    )
     parser.add_argument("--video", metavar="CLIP", help="video file, folder of images, or 'demo' (demo)")
     parser.add_argument("--people", type=int, nargs="+", metavar="N", help="numbers of people (1 2 5 10 20)")
     parser.add_argument("--runs", type=int, metavar="N", help="how often everything is measured (5)")

@@ -11,7 +11,16 @@ import numpy.typing as npt
 from engines.manifest import Manifest, ModelError, manifest_from_metadata
 from engines.sidecar import read_sidecar, sha256
 
-__all__ = ["PRECISIONS", "RUNTIMES", "Engine", "ModelError", "file_sha256", "open_engine", "read_manifest"]
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "Engine",
+    "ModelError",
+    "file_sha256",
+    "open_engine",
+    "read_manifest",
+    "runs_bfloat16",
+]
 
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -69,6 +78,15 @@ def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
     else:
         from engines.onnxruntime_engine import read_metadata
     return manifest_from_metadata(read_metadata(file), file)
+
+
+def runs_bfloat16() -> bool:
+    """Whether `open_engine` runs a file of floats in bfloat16: OpenVINO is installed, and this CPU has it."""
+    if find_spec("openvino") is None:
+        return False
+    from engines.openvino_engine import has_bfloat16
+
+    return has_bfloat16()
 
 
 def file_sha256(path: str | Path) -> str:

@@ -34,7 +34,7 @@ class OpenVinoEngine:
                 )
             precision = "float32"
         core = _core()
-        if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if precision == "bfloat16" and not has_bfloat16():
             raise ModelError("this CPU has no bfloat16: choose the precision auto or float32")
         # One stream with all threads: one call at a time should end soon, rather than many at once.
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
@@ -62,6 +62,11 @@ class OpenVinoEngine:
         # The inputs need not be copied, as the call waits; the outputs must be, as the next call overwrites them.
         self._request.infer(inputs, share_inputs=True, share_outputs=True)
         return {spec.name: self._request.get_output_tensor(i).data.copy() for i, spec in enumerate(self._outputs)}
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def read_metadata(file: Path) -> dict[str, str]:
