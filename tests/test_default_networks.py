@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
@@ -23,12 +24,12 @@ from apps.webcam import WebcamSettings
     ],
 )
 def test_the_detector_is_the_faster_file(
-    monkeypatch: pytest.MonkeyPatch, machine: str, bfloat16: bool, file: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, bfloat16: bool, file: object
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(command_line, "runs_bfloat16", lambda: bfloat16)
     assert default_detector() == file
-    for settings in (WebcamSettings(), VideoSettings(), BenchmarkSettings()):
+    for settings in (WebcamSettings(), VideoSettings(inputs=["demo"], out=tmp_path), BenchmarkSettings()):
         assert settings.detector == file
 
 
