@@ -6,7 +6,8 @@
 
 Pose networks are calibrated on the production crops of the people that the detector finds. Where DIR is DATA_SET/images
 of a data set with held-out pictures (train/datasets/validation_split.json), it is calibrated on the others and measured
-on those. With --annotations the report has AP, from the annotated boxes.
+on those. With --annotations the report has AP, from the annotated boxes. Detectors are calibrated on whole pictures and
+have no report.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from calib.crops import (
 from calib.methods import DEFAULT, METHODS
 from calib.quantize import quantize
 from calib.report import Report
-from calib.study import AUTO, Study
+from calib.sensitivity import AUTO, SwitchedNetwork, some_batches
+from calib.study import Study
 from engines.compose import manifest_of
 from engines.engine import open_engine
 from engines.manifest import Manifest
@@ -46,6 +48,7 @@ from train.models import trained_model
 DETECTOR = Path(__file__).resolve().parent.parent / "models" / "person_detector.onnx"
 ENOUGH = 500
 MEASURED = 100  # pictures, where no annotations say on which
+SENSITIVITY_FRAMES = 4  # of a detector
 ALL = "all"
 BOXES = ("detector", "annotations")
 
@@ -154,12 +157,18 @@ def _quantize_pose(options: argparse.Namespace, model: onnx.ModelProto, manifest
 
 
 def _quantize_detector(options: argparse.Namespace, model: onnx.ModelProto, manifest: Manifest) -> None:
-    """Of a person detector: whole pictures, and neither measures nor a choice of layers."""
-    if options.method == ALL or options.keep_float or options.report or options.annotations:
-        raise ValueError(f"{manifest.name} is no pose network: leave out --annotations, --report, --keep-float and all")
+    """Of a person detector, on whole pictures; the layers are chosen by the error of its scores."""
+    if options.method == ALL or options.report or options.annotations:
+        raise ValueError(f"{manifest.name} is no pose network: leave out --annotations, --report and --method all")
     pictures, _ = _pictures(options, manifest)
     frames = list(detector_frames(pictures, manifest.input_size[0], options.crops))
-    onnx.save(quantize(model, manifest, frames, options.method, signed=options.signed), options.out)
+    made = quantize(model, manifest, frames, options.method, signed=options.signed)
+    if options.keep_float != 0:
+        keep = AUTO if options.keep_float is None else options.keep_float
+        kept, costs = SwitchedNetwork(model, made).worst(some_batches(frames, SENSITIVITY_FRAMES, 1), keep)
+        made = quantize(model, manifest, frames, options.method, kept, options.signed)
+        print(f"{len(kept)} of {len(costs)} layers stay float: {', '.join(kept) or 'none'}")
+    onnx.save(made, options.out)
 
 
 def _pictures(options: argparse.Namespace, manifest: Manifest) -> tuple[list[Picture], list[Picture]]:

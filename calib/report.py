@@ -49,7 +49,7 @@ class Report:
         lines = [head, "", *rows_table(self.rows)]
         if self.layers:
             lines += ["", "Each layer in int8 alone: error of the heatmaps, median px of the keypoints"]
-            lines += _aligned([[c.layer, f"{c.heatmaps:.4f}", f"{c.keypoints:.3f}"] for c in self.layers[:WORST]])
+            lines += _aligned([[c.layer, f"{c.answer:.4f}", f"{c.keypoints:.3f}"] for c in self.layers[:WORST]])
         lines += ["", f"written: {self.method}; kept in float: {', '.join(self.kept) or 'nothing more'}"]
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What each int8 layer of a pose network costs alone: one model in which every layer can be switched to int8."""
+"""What each int8 layer of a network costs alone: one model in which every layer can be switched to int8."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
+from engines.compose import manifest_of
 from engines.precision import expand_float32
 from pipeline.types import FloatArray, Image
 from train.parity import HEATMAPS
 
 SWITCHES = "int8_layers"
-BATCH = 8
+# By whose error the layers are judged: the network's own answer, and behind it a pose network's keypoints.
+JUDGED = {"pose": (HEATMAPS, "keypoints"), "person_detector": ("network/scores",)}
 # auto keeps no more layers than this share of all, and ends where the next one gains less than this share.
+AUTO = "auto"
 MOST_KEPT, LEAST_GAIN = 0.1, 0.1
 Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer in int8 alone costs. layer: the node's name. heatmaps: |difference| / |heatmaps| (norms).
+    """What one layer in int8 alone costs. layer: the node's name. answer: |difference| / |answer| (norms).
 
-    keypoints: median distance of the keypoints, crop px.
+    The answer is the heatmaps, or a detector's scores. keypoints: their median distance, crop px; 0 of a detector.
     """
 
     layer: str
-    heatmaps: float
+    answer: float
     keypoints: float
 
 
 class SwitchedNetwork:
-    """An int8 pose network in float32 arithmetic whose layers are int8 or float, each as it is asked for.
+    """An int8 network in float32 arithmetic whose layers are int8 or float, each as it is asked for.
 
     layers: the names of the nodes that read int8 tensors, in the order of the run. Runs in ONNX Runtime.
     """
 
     def __init__(self, model: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
-        """model, quantized: a composed pose file and its int8 form. ValueError if the latter has no int8 layers."""
+        """model, quantized: a composed file and its int8 form. ValueError if the latter has no int8 layers."""
         import onnxruntime
 
-        switched, self.layers = with_switches(expand_float32(model), quantized)
+        self._judged = JUDGED[manifest_of(model).task]
+        switched, self.layers = with_switches(expand_float32(model), quantized, self._judged[0])
         if not self.layers:
             raise ValueError("expected an int8 network, got one without int8 layers")
         options = onnxruntime.SessionOptions()
@@ -53,48 +57,65 @@ class SwitchedNetwork:
         content = switched.SerializeToString()
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-    def __call__(self, crops: Image, int8: Flags) -> tuple[FloatArray, FloatArray]:
-        """crops uint8 [N, h, w, 3] BGR, int8 bool [layers] -> (heatmaps [N, K, H, W], keypoints [N, K, 2] crop px)."""
-        parts = [
-            self._session.run([HEATMAPS, "keypoints"], {"crops": crops[start : start + BATCH], SWITCHES: int8})
-            for start in range(0, len(crops), BATCH)
-        ]
-        heatmaps, keypoints = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return heatmaps, keypoints
+    def __call__(self, batches: Sequence[Image], int8: Flags) -> list[list[FloatArray]]:
+        """The network's answer to each batch, uint8 [n, h, w, 3] BGR, and a pose network's keypoints [n, K, 2] crop px.
 
-    def costs(self, crops: Image) -> list[LayerCost]:
-        """What each layer costs when it alone is int8, the worst first. crops: uint8 [N, h, w, 3] BGR."""
-        reference = self(crops, np.zeros(len(self.layers), np.bool_))
+        int8: bool [layers].
+        """
+        return [self._session.run(list(self._judged), {"crops": batch, SWITCHES: int8}) for batch in batches]
+
+    def worst(self, batches: Sequence[Image], keep_float: int | str) -> tuple[list[str], list[LayerCost]]:
+        """The layers to keep in float, so many or as AUTO finds, and what each layer costs in int8, the worst first."""
+        costs = self.costs(batches)
+        if keep_float == AUTO:
+            return self.fewest(batches, costs), costs
+        return [cost.layer for cost in costs[: int(keep_float)]], costs
+
+    def costs(self, batches: Sequence[Image]) -> list[LayerCost]:
+        """What each layer costs when it alone is int8, the worst first."""
+        reference = self(batches, np.zeros(len(self.layers), np.bool_))
         alone = tqdm(np.eye(len(self.layers), dtype=np.bool_), "layers", leave=False, disable=None)
         pairs = zip(self.layers, alone, strict=True)
-        found = [LayerCost(layer, *difference(reference, self(crops, flags))) for layer, flags in pairs]
-        return sorted(found, key=lambda cost: -cost.heatmaps)
+        found = [LayerCost(layer, *difference(reference, self(batches, flags))) for layer, flags in pairs]
+        return sorted(found, key=lambda cost: -cost.answer)
 
-    def fewest(self, crops: Image, costs: Sequence[LayerCost]) -> list[str]:
+    def fewest(self, batches: Sequence[Image], costs: Sequence[LayerCost]) -> list[str]:
         """The worst layers that are worth keeping in float: with each, the rest's error falls by LEAST_GAIN or more.
 
         costs: worst first. At most MOST_KEPT of all layers.
         """
         none = np.zeros(len(self.layers), np.bool_)
-        reference, flags = self(crops, none), ~none
-        error, kept = difference(reference, self(crops, flags))[0], list[str]()
+        reference, flags = self(batches, none), ~none
+        error, kept = difference(reference, self(batches, flags))[0], list[str]()
         for cost in costs[: int(MOST_KEPT * len(costs))]:
             flags[self.layers.index(cost.layer)] = False
-            less = difference(reference, self(crops, flags))[0]
+            less = difference(reference, self(batches, flags))[0]
             if less > (1 - LEAST_GAIN) * error:
                 break
             error, kept = less, [*kept, cost.layer]
         return kept
 
 
-def difference(reference: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> tuple[float, float]:
-    """Of two (heatmaps, keypoints): |difference| / |heatmaps|, and the median distance of the keypoints in crop px."""
-    heatmaps = float(np.linalg.norm(other[0] - reference[0]) / max(float(np.linalg.norm(reference[0])), 1e-12))
-    return heatmaps, float(np.median(np.linalg.norm(other[1] - reference[1], axis=2)))
+def some_batches(inputs: Sequence[Image], count: int, largest: int) -> list[Image]:
+    """`count` of the inputs, uint8 [1, h, w, 3], evenly spread, in batches of `largest` (of one size)."""
+    some = [inputs[i] for i in np.linspace(0, len(inputs) - 1, min(count, len(inputs))).astype(int)]
+    return [np.concatenate(some[start : start + largest]) for start in range(0, len(some), largest)]
 
 
-def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
-    """The int8 file with an input `int8_layers` bool [layers] and the heatmaps as an output, and the layers' names.
+def difference(reference: Sequence[Sequence[FloatArray]], other: Sequence[Sequence[FloatArray]]) -> tuple[float, float]:
+    """Of what a SwitchedNetwork says: |difference| / |answer|, and the keypoints' median distance in crop px, or 0."""
+    answer, changed = (np.concatenate([batch[0].ravel() for batch in all_of]) for all_of in (reference, other))
+    error = float(np.linalg.norm(changed - answer) / max(float(np.linalg.norm(answer)), 1e-12))
+    apart = [
+        np.linalg.norm(there - here, axis=2)
+        for before, after in zip(reference, other, strict=True)
+        for here, there in zip(before[1:], after[1:], strict=True)
+    ]
+    return error, float(np.median(np.concatenate(apart))) if apart else 0.0
+
+
+def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto, answer: str) -> tuple[onnx.ModelProto, list[str]]:
+    """The int8 file with an input `int8_layers` bool [layers] and its `answer` as an output, and the layers' names.
 
     Where a layer is not to be int8 it reads what was there before rounding: the activations, and the weights and biases
     of `model`, the same file in float32.
@@ -124,7 +145,7 @@ def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto) -> tuple[o
             layers.append(node.name)
         nodes.append(node)
     inputs = [*result.graph.input, helper.make_tensor_value_info(SWITCHES, TensorProto.BOOL, [len(layers)])]
-    outputs = [*result.graph.output, helper.make_tensor_value_info(HEATMAPS, TensorProto.FLOAT, None)]
+    outputs = [*result.graph.output, helper.make_tensor_value_info(answer, TensorProto.FLOAT, None)]
     graph = helper.make_graph(nodes, "switched", inputs, outputs, [*result.graph.initializer, *added.values()])
     result.graph.CopyFrom(graph)
     return result, layers

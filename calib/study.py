@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 from tqdm import tqdm
 
 from calib.measure import Judge, Row, megabytes, milliseconds
 from calib.quantize import quantize
-from calib.sensitivity import LayerCost, SwitchedNetwork
+from calib.sensitivity import LayerCost, SwitchedNetwork, some_batches
 from engines.engine import Engine, ModelError, open_engine
 from engines.manifest import Manifest
 from engines.precision import expand_float32, to_float16
@@ -20,9 +19,8 @@ from engines.quantized import signed_int8
 from pipeline.types import Image
 from train.datasets.pictures import Picture
 
-AUTO = "auto"
 SIGNED = "the same in TensorRT's form"  # which knows no uint8
-SENSITIVITY_CROPS = 16
+SENSITIVITY_CROPS, SENSITIVITY_BATCH = 16, 8
 
 
 @dataclass(frozen=True)
@@ -108,12 +106,8 @@ class Study:
 
     def _worst(self, file: Path, keep_float: int | str) -> tuple[list[str], list[LayerCost]]:
         """The layers to keep in float, and what every layer costs in int8."""
-        some = np.linspace(0, len(self.crops) - 1, min(SENSITIVITY_CROPS, len(self.crops))).astype(int)
-        network = SwitchedNetwork(self.model, onnx.load(file))
-        costs = network.costs(self.crops[some])
-        if keep_float == AUTO:
-            return network.fewest(self.crops[some], costs), costs
-        return [cost.layer for cost in costs[: int(keep_float)]], costs
+        some = some_batches([crop[None] for crop in self.crops], SENSITIVITY_CROPS, SENSITIVITY_BATCH)
+        return SwitchedNetwork(self.model, onnx.load(file)).worst(some, keep_float)
 
     def _row(self, candidate: Candidate) -> tuple[Candidate, Row]:
         engine = self.judge.estimator.engine if candidate is self.floats[0] else _open(candidate)

@@ -188,9 +188,9 @@ def test_signed_files_have_no_uint8() -> None:
 def test_the_layer_that_int8_hurts_most_is_named_and_kept_layers_stay_float(tmp_path: Path) -> None:
     model, quantized = layered_pose_model(1000.0), layered(1000.0, method="minmax")
     network = SwitchedNetwork(model, quantized)
-    crops = np.concatenate(layered_inputs(4))
+    crops = [np.concatenate(layered_inputs(4))]
     costs = network.costs(crops)
-    assert costs[0].layer == "network/second" and costs[0].heatmaps > 5 * costs[1].heatmaps
+    assert costs[0].layer == "network/second" and costs[0].answer > 5 * costs[1].answer
     assert sorted(network.layers) == ["network/first", "network/second", "network/third"]
     kept = layered(1000.0, method="minmax", keep_float=["network/second"])
     assert convolutions(kept) == ({"network/first", "network/third"}, {"network/second", "network/last"})
@@ -204,13 +204,13 @@ def test_all_switches_on_are_the_int8_file_and_all_off_the_float_one(tmp_path: P
     for flag, expected in ((True, quantized), (False, model)):
         onnx.save(with_outputs(expected, [HEATMAPS]), tmp_path / "expected.onnx")
         found = open_engine(tmp_path / "expected.onnx", "onnxruntime")({"crops": crops})
-        heatmaps, _ = network(crops, np.full(len(network.layers), flag))
+        ((heatmaps, _),) = network([crops], np.full(len(network.layers), flag))
         np.testing.assert_allclose(heatmaps, found[HEATMAPS], atol=2e-2 if flag else 1e-5)
 
 
 def test_layers_are_kept_while_each_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network = SwitchedNetwork(layered_pose_model(1000.0), layered(1000.0, method="minmax"))
-    crops = np.concatenate(layered_inputs(4))
+    crops = [np.concatenate(layered_inputs(4))]
     costs = network.costs(crops)
     assert network.fewest(crops, costs) == [], "a tenth of three layers is none"
     monkeypatch.setattr(sensitivity, "MOST_KEPT", 1.0)

@@ -119,12 +119,17 @@ def test_mistakes_end_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "out.onnx").exists()
 
 
-def test_a_detector_is_calibrated_on_whole_pictures_and_its_boxes_stay_float(tmp_path: Path) -> None:
+def test_a_detector_is_calibrated_on_whole_pictures_and_its_boxes_stay_float(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(0)
     path, out = tmp_path / "detector.onnx", tmp_path / "int8.onnx"
     onnx.save(detector_model(PersonDetectorNetwork(), 96, 0.4), path)
     given = ["--model", str(path), "--images", str(squares_folder(tmp_path)), "--out", str(out)]
-    assert main(given) == 0
+    assert main([*given, "--keep-float", "0"]) == 0
     int8, float32 = convolutions(onnx.load(out))
     assert len(float32) == 3 and all("/outputs." in name for name in float32) and len(int8) > 40
+    assert main([*given, "--keep-float", "1"]) == 0
+    (kept,) = convolutions(onnx.load(out))[1] - float32
+    assert kept in int8 and f"layers stay float: {kept}" in capsys.readouterr().out
     assert main([*given, "--method", "all"]) == 1
