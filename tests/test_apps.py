@@ -19,13 +19,9 @@ from pipeline.pose_pipeline import PosePipeline
 from pipeline.sink_errors import SinkError
 from pipeline.sources import SourceError
 from pipeline.types import Detections, Frame, Poses
-from tests.fakes import BlobNetworks, ListSource, picture, read_lines, video_facts, walk, write_video
+from tests.fakes import ListSource, picture, read_lines, video_facts, walk, write_video
 
-
-@pytest.fixture(autouse=True)
-def blob_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "Networks", BlobNetworks)
-    monkeypatch.setattr(webcam, "Networks", BlobNetworks)
+pytestmark = pytest.mark.usefixtures("blob_networks")
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import pytest
 from apps import webcam
 from apps.command_line import run_app
 from engines.engine import open_engine
-from pipeline import pipes
 from pipeline.drawing import PoseDrawing
 from pipeline.pipes import PipeOutput, Waiting
 from pipeline.pose import PoseEstimator
@@ -32,6 +31,7 @@ from pipeline.streaming import Feed, Stream
 from pipeline.tables import CsvSink
 from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image
+from tests.conftest import Pipe
 from tests.fakes import (
     BlobDetector,
     BlobEstimator,
@@ -164,19 +164,8 @@ def test_a_slow_disk_makes_a_live_run_drop_and_a_file_wait() -> None:
     assert sink.frames == list(range(20))
 
 
-@pytest.fixture
-def stuck_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A named pipe whose reader never reads."""
-    monkeypatch.setattr(pipes, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(pipes, "WAKE_S", 0.02)
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    yield tmp_path / "pipe"
-    os.close(reader)
-
-
-def test_a_reader_that_is_stuck_does_not_hold_up_a_live_run(stuck_pipe: Path) -> None:
-    lines, others = JsonLinesSink(stuck_pipe, waiting=Waiting(live=True)), ListSink()
+def test_a_reader_that_is_stuck_does_not_hold_up_a_live_run(pipe: Pipe) -> None:
+    lines, others = JsonLinesSink(pipe.path, waiting=Waiting(live=True)), ListSink()
     source = ListSource([picture(*[(x, 20, x + 10, 60) for x in range(0, 300, 20)])] * 400, live=True, interval_s=0.001)
     stream_of(source, blobs(), [lines, others]).run(Stop())
     assert others.frames[-1] == 399
@@ -185,11 +174,10 @@ def test_a_reader_that_is_stuck_does_not_hold_up_a_live_run(stuck_pipe: Path) ->
 
 
 def test_ctrl_c_ends_a_run_whose_reader_is_stuck(
-    stuck_pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    pipe: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(webcam, "Networks", BlobNetworks)
-    reader = os.open(stuck_pipe, os.O_RDONLY | os.O_NONBLOCK)
-    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)  # full with the first line
+    fcntl.fcntl(pipe.reader, fcntl.F_SETPIPE_SZ, 4096)  # full with the first line
     is_ready, asked = PipeOutput._is_ready, list[int]()
 
     def interrupted(output: PipeOutput) -> bool:
@@ -200,11 +188,10 @@ def test_ctrl_c_ends_a_run_whose_reader_is_stuck(
 
     monkeypatch.setattr(PipeOutput, "_is_ready", interrupted)
     clip = write_video(tmp_path / "walk.mp4", walk(60))
-    arguments = ["--source", str(clip), "--headless", "--json", str(stuck_pipe), "--save", str(tmp_path / "out.mp4")]
+    arguments = ["--source", str(clip), "--headless", "--json", str(pipe.path), "--save", str(tmp_path / "out.mp4")]
     assert webcam.main(arguments) == 1
-    os.close(reader)
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]
-    assert errors == [f"error: {stuck_pipe}: stopped while nothing read from it"]
+    assert errors == [f"error: {pipe.path}: stopped while nothing read from it"]
     assert video_facts(tmp_path / "out.mp4")[2] > 0
 
 

@@ -11,9 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -23,6 +21,7 @@ from pipeline.sink_errors import SinkError
 from pipeline.sinks import JsonLinesSink, Mp4Sink
 from pipeline.skeletons import COCO
 from pipeline.tables import CocoResultsSink, CsvSink
+from tests.conftest import Pipe
 from tests.fakes import frame_of, picture, poses_at, read_lines, video_facts
 from tests.helpers import REPOSITORY
 
@@ -101,30 +100,6 @@ def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path: Path) -> None:
         video.close()
 
 
-class Pipe(NamedTuple):
-    path: Path
-    reader: int
-
-    def read(self) -> bytes:
-        """Everything in it now."""
-        found = b""
-        with suppress(BlockingIOError):
-            while more := os.read(self.reader, 1 << 16):
-                found += more
-        return found
-
-
-@pytest.fixture
-def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
-    """A named pipe with a reader that reads only when asked to."""
-    monkeypatch.setattr(pipes, "PATIENCE_S", 0.05)
-    monkeypatch.setattr(pipes, "WAKE_S", 0.02)
-    os.mkfifo(tmp_path / "pipe")
-    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    yield Pipe(tmp_path / "pipe", reader)
-    os.close(reader)
-
-
 def test_a_live_run_leaves_lines_out_while_nobody_reads_and_says_how_many(pipe: Pipe) -> None:
     sink, found = JsonLinesSink(pipe.path, waiting=Waiting(live=True)), b""
     for index in range(100):
@@ -188,7 +163,6 @@ def test_a_reader_that_goes_away_is_told_once(pipe: Pipe) -> None:
         sink.write(frame_of(picture()), CROWD, None)
     sink.write(frame_of(picture()), CROWD, None)
     sink.close()
-    os.open(pipe.path, os.O_RDONLY | os.O_NONBLOCK)  # the fixture closes it
 
 
 @pytest.mark.parametrize("mode", ["w", "a"])

@@ -8,13 +8,9 @@ import pytest
 
 from apps import video, webcam
 from pipeline.types import FloatArray
-from tests.fakes import BlobNetworks, picture, read_lines, write_video
+from tests.fakes import picture, read_lines, write_video
 
-
-@pytest.fixture(autouse=True)
-def blob_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "Networks", BlobNetworks)
-    monkeypatch.setattr(webcam, "Networks", BlobNetworks)
+pytestmark = pytest.mark.usefixtures("blob_networks")
 
 
 @pytest.fixture
