@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engines.engine import ModelError, runs_bfloat16
+from engines.engine import ModelError, prefers_int8
 from pipeline.batch.run import BatchError
 from pipeline.mistakes import in_order
 from pipeline.settings import SettingsError
@@ -20,13 +19,12 @@ from pipeline.stopping import Stop
 MODELS = Path(__file__).resolve().parent.parent / "models"
 DETECTOR, DETECTOR_INT8 = MODELS / "person_detector.onnx", MODELS / "person_detector_int8.onnx"
 POSE = MODELS / "edge_coco_256x192_int8.onnx"
-X86 = ("x86_64", "AMD64")  # as Linux and Windows call it
 MISTAKES = (BatchError, ModelError, SettingsError, SinkError, SourceError)
 
 
 def default_detector() -> Path:
-    """The faster file of the person detector on this CPU: bfloat16 if it has that, int8 on other x86 processors."""
-    return DETECTOR_INT8 if platform.machine() in X86 and not runs_bfloat16() else DETECTOR
+    """The file of the person detector that is faster on this machine."""
+    return DETECTOR_INT8 if prefers_int8() else DETECTOR
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:

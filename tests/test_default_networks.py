@@ -7,27 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from apps import command_line
 from apps.benchmark import BenchmarkSettings
 from apps.command_line import DETECTOR, DETECTOR_INT8, POSE, default_detector
 from apps.video import VideoSettings
 from apps.webcam import WebcamSettings
+from engines import engine, openvino_engine
 
 
 @pytest.mark.parametrize(
-    ("machine", "bfloat16", "file"),
+    ("machine", "openvino", "bfloat16", "file"),
     [
-        ("x86_64", True, DETECTOR),
-        ("x86_64", False, DETECTOR_INT8),
-        ("AMD64", False, DETECTOR_INT8),
-        ("aarch64", False, DETECTOR),
+        ("x86_64", True, True, DETECTOR),
+        ("x86_64", True, False, DETECTOR_INT8),
+        ("AMD64", True, False, DETECTOR_INT8),
+        ("AMD64", False, False, DETECTOR),
+        ("aarch64", True, False, DETECTOR),
     ],
 )
 def test_the_detector_is_the_faster_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, bfloat16: bool, file: object
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, openvino: bool, bfloat16: bool, file: Path
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(command_line, "runs_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(engine, "find_spec", lambda name: name if openvino else None)
+    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: bfloat16)
     assert default_detector() == file
     for settings in (WebcamSettings(), VideoSettings(inputs=["demo"], out=tmp_path), BenchmarkSettings()):
         assert settings.detector == file
