@@ -11,7 +11,7 @@ import pytest
 from pipeline.pose import PoseEstimator
 from tests.helpers import Arrays, FakeEngine, pose_manifest
 from tests.tiny_data import make_folder
-from train import relabel_command
+from train import pseudo_label_command, relabel_command
 from train.__main__ import main
 from train.datasets.coco_layout import held_out, load_pictures
 from train.pseudo_labels import Agreement, agreed_keypoints, second_opinion
@@ -85,6 +85,21 @@ def test_held_out_people_keep_their_labels(
     assert "0 people: 0 keypoints filled in, 0 replaced" in capsys.readouterr().out
     new = json.loads((tmp_path / "mended" / "lspet" / "person_keypoints.json").read_text())
     assert new == json.loads(path.read_text())
+
+
+def test_the_labels_that_are_there_are_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("lspet", "coco_train"):
+        make_folder(tmp_path / name)
+    monkeypatch.setattr(relabel_command, "coco_estimator", lambda path: estimator())
+    monkeypatch.setattr(pseudo_label_command, "coco_estimator", lambda path: estimator())
+    path = tmp_path / "lspet" / "person_keypoints.json"
+    before = path.read_bytes()
+    for command, folder in (("relabel", tmp_path), ("pseudo-label", tmp_path / "lspet")):
+        assert main([command, "--data", str(folder), "--pose", "a.onnx", "--out", str(folder)]) == 1
+        assert "holds the labels that are there already" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

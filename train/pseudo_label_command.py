@@ -58,14 +58,14 @@ def run(options: argparse.Namespace) -> int:
             "nobody to label"
         )
     estimators = [coco_estimator(path) for path in options.pose]
+    options.out.mkdir(parents=True, exist_ok=True)
+    link_pictures(options.out / "images", options.data / "images")
     images, rows = [], list[dict[str, Any]]()
     for picture in tqdm(pictures, "label", unit="picture", disable=None):
         found = list(_labels(estimators, picture, rule))
         if found:
             images.append(_image(picture))
             rows += found
-    options.out.mkdir(parents=True, exist_ok=True)
-    link_pictures(options.out / "images", options.data / "images")
     _write(options.out / ANNOTATIONS, images, rows)
     wanted = sum(len(_wanted(picture, rule)) for picture in pictures)
     each = sum(row["num_keypoints"] for row in rows) / max(1, len(rows))
@@ -121,7 +121,12 @@ def _image(picture: Picture) -> dict[str, Any]:
 
 
 def link_pictures(link: Path, images: Path) -> None:
-    """Make `link` point to the pictures, which are not copied."""
+    """Make `link` point to the pictures, which are not copied.
+
+    Raises ValueError where they are themselves, as their annotations would be written over, or where others are.
+    """
+    if link.parent.resolve() == images.parent.resolve():
+        raise ValueError(f"{images.parent} holds the labels that are there already: give another folder")
     if not link.is_symlink() and not link.exists():
         link.symlink_to(images.resolve(), target_is_directory=True)
     elif link.resolve() != images.resolve():

@@ -34,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     source, out = options.data / NOISY, options.out / NOISY
     pictures = split(source, validation=False)
     estimators = [coco_estimator(path) for path in options.pose]
+    out.mkdir(parents=True, exist_ok=True)
+    link_pictures(out / "images", source / "images")
+    link_pictures(options.out / CLEAN, options.data / CLEAN)
     mended: dict[int, list[float]] = {}
     filled = replaced = 0
     for picture in tqdm(pictures, "relabel", unit="picture", disable=None):
@@ -45,9 +48,6 @@ def run(options: argparse.Namespace) -> int:
         if row["id"] in mended:
             row["keypoints"] = mended[row["id"]]
             row["num_keypoints"] = sum(visible > 0 for visible in mended[row["id"]][2::3])
-    out.mkdir(parents=True, exist_ok=True)
-    link_pictures(out / "images", source / "images")
-    link_pictures(options.out / CLEAN, options.data / CLEAN)
     write_json(out / ANNOTATIONS, content)
     print(f"{len(mended)} people: {filled} keypoints filled in, {replaced} replaced: {out / ANNOTATIONS}")
     return 0
