@@ -31,10 +31,6 @@ BY_MOVENET = "--pose {movenet} --score 0.2 --spread 1 --keypoints 4"
 TAUGHT = (
     f"--more {SYNTHETIC}=0.2 --more {MORE_SYNTHETIC}=0.2 --more {{out}}/movenet_lspet=1 --more {{out}}/movenet_coco=4"
 )
-# Two networks have to agree.
-BY_BOTH = "--pose {movenet} --pose {models}/edge_coco_256x192.onnx"
-LABELLED_BY_BOTH = f"{BY_BOTH} --score 0.3 --spread 1 --keypoints 4"
-MENDED = f"--more {SYNTHETIC}=0.4 --more {{out}}/both_lspet=1 --more {{out}}/both_coco=4"
 CALIB = "calib --images {data}/coco_train/images {data}/lspet/images "
 INT8 = f"{CALIB}--annotations {{data}}/coco_train/person_keypoints.json --detector {{models}}/person_detector.onnx "
 # In this order; {data}, {out}, {movenet}, {models}, {workers} and {device} are the options'.
@@ -65,6 +61,10 @@ STEPS: Mapping[str, str] = {
     "pose, on these labels": (
         f"train pose --data {{data}} {TAUGHT} --init {{out}}/pose4/last.pt --out {{out}}/pose5 --epochs 11 {TRAINING}"
     ),
+    "pose, small": (
+        f"train pose --model edge_coco_128x96 --data {{data}} {TAUGHT} --init {{out}}/pose5/last.pt "
+        f"--out {{out}}/small --epochs 4 {TRAINING}"
+    ),
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
         f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
@@ -73,17 +73,6 @@ STEPS: Mapping[str, str] = {
     "files": (
         "train export --weights {out}/pose5/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
-    ),
-    "labels mended": f"train relabel --data {{data}} {BY_BOTH} --out {{out}}/mended",
-    "labels by both": (
-        f"train pseudo-label --data {{data}}/lspet {LABELLED_BY_BOTH} --height 40 --out {{out}}/both_lspet"
-    ),
-    "labels by both, COCO's people": (
-        f"train pseudo-label --data {{data}}/coco_train {LABELLED_BY_BOTH} --height 32 --out {{out}}/both_coco"
-    ),
-    "pose, small": (
-        f"train pose --model edge_coco_128x96 --data {{out}}/mended {MENDED} --init {{out}}/pose5/last.pt "
-        f"--out {{out}}/small --epochs 10 {TRAINING}"
     ),
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
