@@ -26,21 +26,22 @@ MODELS = REPOSITORY / "models"
 EDGE, INT8, DETECTOR = (
     MODELS / f"{name}.onnx" for name in ("edge_coco_256x192", "edge_coco_256x192_int8", "person_detector")
 )
+PEOPLE = 36  # of fewer, the median errors of two int8 files differ by chance
 Crops = npt.NDArray[np.uint8]
 Found = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
 def crops() -> Crops:
-    """People of the demonstration clip, uint8 [N, 256, 192, 3]."""
-    detector = PersonDetector(open_engine(DETECTOR))
+    """People of the demonstration clip, uint8 [N, 256, 192, 3]: the same ones on every CPU."""
+    detector = PersonDetector(open_engine(DETECTOR, "onnxruntime"))
     found: list[Crops] = []
     for frame in open_source("demo").frames():
-        if frame.index % 20 == 0:
+        if frame.index % 5 == 0:
             found.extend(crop_people(frame.image, detector(frame.image).boxes, (192, 256))[0])
-        if len(found) >= 12:
+        if len(found) >= PEOPLE:
             break
-    return np.stack(found[:12])
+    return np.stack(found[:PEOPLE])
 
 
 def run(model: onnx.ModelProto, crops: Crops, optimised: bool = True) -> Found:
