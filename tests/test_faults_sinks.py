@@ -163,6 +163,7 @@ def test_a_reader_that_goes_away_is_told_once(pipe: Pipe) -> None:
         sink.write(frame_of(picture()), CROWD, None)
     sink.write(frame_of(picture()), CROWD, None)
     sink.close()
+    os.open(pipe.path, os.O_RDONLY | os.O_NONBLOCK)  # the fixture closes it
 
 
 @pytest.mark.parametrize("mode", ["w", "a"])
