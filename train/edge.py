@@ -1,10 +1,10 @@
-"""The edge pose networks: EfficientNet-Lite under a light top-down head, heatmaps at a quarter of the input."""
+"""The edge pose networks: MobileNetV2 under a light top-down head, heatmaps at a quarter of the input."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from train.lite import LiteTrunk
+from train.mobile import MobileTrunk
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
@@ -21,10 +21,10 @@ class EdgePose(nn.Module):
     a 3x3 convolution after each sum. Only convolutions, ReLU, additions and nearest-neighbour upsampling.
     """
 
-    def __init__(self, keypoints: int = 17, widths: tuple[int, int, int] = (128, 96, 32), lite: int = 0) -> None:
-        """lite: which EfficientNet-Lite the trunk is."""
+    def __init__(self, keypoints: int = 17, widths: tuple[int, int, int] = (128, 96, 32), trunk: float = 1.0) -> None:
+        """trunk: its width."""
         super().__init__()
-        self.trunk = LiteTrunk(lite)
+        self.trunk = MobileTrunk(trunk)
         stride4, stride8, stride16, stride32 = self.trunk.channels
         wide, middle, narrow = widths
         self.lateral32 = nn.Conv2d(stride32, wide, 1)

@@ -15,8 +15,7 @@ from train.datasets.coco_layout import split
 from train.datasets.pictures import Picture
 from train.evaluate import FIGURES, estimates_of, sports_pck
 from train.evaluate_detector import LOWEST_SCORE, PRECISION, curve_of, detection_matches
-from train.export import DETECTOR_NAME, EDGE_NAME
-from train.export_command import MODELS
+from train.export import DETECTOR_NAME, EDGE_NAME, MODELS
 from train.intervals import average_precision_interval, detection_interval
 from train.models import open_pose_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -16,11 +17,12 @@ from engines.precision import store_float16
 from pipeline.skeletons import definition_of, skeleton_from
 from train.dark import DarkDecode
 from train.detector import BoxesAndScores, PersonDetectorNetwork
-from train.lite import same_padding
+from train.inverted_residual import same_padding
 from train.score_calibration import CalibratedDecode, Calibration
 from train.zoo import ZooModel
 
 OPSET = 17
+MODELS = Path(__file__).resolve().parent.parent / "models"  # the files that ship
 EDGE_NAME = "edge_coco_256x192"
 DETECTOR_NAME = "person_detector"
 DETECTOR_SIDE = 416

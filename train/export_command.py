@@ -21,6 +21,7 @@ from train.export import (
     DETECTOR_NAME,
     DETECTOR_SIDE,
     KEYPOINT_THRESHOLD,
+    MODELS,
     detector_model,
     pose_manifest,
     pose_model,
@@ -30,8 +31,6 @@ from train.models import TrainedModel, load_pose_model
 from train.score_calibration import Calibration, fitted, scored_keypoints
 from train.torch_engine import PoseEngine
 from train.zoo import ZooModel
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What a pose network starts from: ImageNet weights of its backbone, or the weights of another pose network."""
+"""What a pose network starts from: weights of its backbone, or those of another pose network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 from train.checkpoints import BATCHES_SEEN, CheckpointError, fold_like, read_checkpoint
-from train.lite import LiteTrunk, load_imagenet
+from train.export import EDGE_NAME, MODELS
+from train.inverted_residual import InvertedResidualTrunk
+from train.mobile import MobileTrunk
+from train.movenet_weights import load_movenet
 from train.recipes import Recipe
 from train.zoo import ZooModel
 
@@ -20,22 +23,29 @@ NAMED = 3
 
 
 def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) -> nn.Module:
-    """The network as its training begins: weights of the file `init`, else random, repeating with the recipe's seed.
+    """The network as its training begins: weights of the file `init`, else those that ship, else random ones.
 
-    A trunk without a file has its package's ImageNet weights; its first blocks are frozen as the recipe says.
+    init: a checkpoint, or for an edge network MoveNet's TF.js graph. The first blocks of a trunk are frozen as the
+    recipe says. Random weights repeat with the recipe's seed.
     """
+    init = init or shipped_weights(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)
         network = model.build()
         _start_head(network)
     trunk = getattr(network, "trunk", None)
-    if init is not None:
+    if init is not None and init.suffix == ".json" and isinstance(trunk, MobileTrunk):
+        load_movenet(trunk, init)
+    elif init is not None:
         load_initial(network, init)
-    elif isinstance(trunk, LiteTrunk):
-        load_imagenet(trunk)
-    if isinstance(trunk, LiteTrunk) and recipe.frozen_blocks and not trunk.frozen_blocks:
+    if isinstance(trunk, InvertedResidualTrunk) and recipe.frozen_blocks and not trunk.frozen_blocks:
         trunk.freeze(recipe.frozen_blocks)
     return network
+
+
+def shipped_weights(model: ZooModel) -> Path | None:
+    """The file that the project ships to start such a network from: there is one for the edge network."""
+    return MODELS / f"{EDGE_NAME}.pt" if model.network == "edge" else None
 
 
 def _start_head(network: nn.Module) -> None:

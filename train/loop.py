@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from engines.compose import MEAN, STD
 from train.checkpoints import model_entry
 from train.distributed import ALONE, Processes
-from train.lite import IMAGENET_MEAN, IMAGENET_STD
 from train.runlog import RunLog
 from train.schedule import Schedule
 from train.training import Task, Training
@@ -27,8 +27,8 @@ SHOW_EVERY = 20  # steps: to read the loss is to wait for the GPU
 
 def normalise(images: Tensor) -> Tensor:
     """uint8 [N, h, w, 3] BGR -> normalised RGB float32 [N, 3, h, w], channels last in memory."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)
-    std = torch.tensor(IMAGENET_STD, device=images.device)
+    mean = 255 * torch.tensor(MEAN, device=images.device)
+    std = 255 * torch.tensor(STD, device=images.device)
     return ((images.flip(3).float() - mean) / std).permute(0, 3, 1, 2)
 
 

@@ -17,7 +17,7 @@ class Recipe:
     """What a pose network's training takes beside data.
 
     batch: samples that a process takes at a time. loss_scale: what the loss is multiplied by.
-    frozen_blocks: of an EfficientNet-Lite trunk, with its stem, that keep their ImageNet weights.
+    frozen_blocks: of a trunk of inverted residuals, with its stem, that keep the weights they begin with.
     """
 
     schedule: Schedule
@@ -45,17 +45,20 @@ REFERENCE = Recipe(
     augmentation=REFERENCE_AUGMENTATION,
 )
 HALF_BATCH = {"res152": (), "hrnet_w48": ("mpii",)}  # networks, and the skeletons for which they take a whole one
-# Our small networks learn from little data: their first blocks stay, weights decay and are averaged.
+# Our small networks learn from little data: their first blocks stay, weights decay and are averaged. The edge networks'
+# trunks have seen people and are to change little.
 SMALL = Schedule(epochs=11, learning_rate=1e-3)
-FROZEN_BLOCKS = {"edge": 5, "edge_large": 7}  # all of strides 2 to 8
-EDGE = Recipe(SMALL, batch=32, augmentation=EDGE_AUGMENTATION, loss_scale=1000.0, frozen_blocks=FROZEN_BLOCKS["edge"])
-DETECTOR_SCHEDULE, DETECTOR_BATCH, DETECTOR_FROZEN_BLOCKS = replace(SMALL, epochs=6), 16, FROZEN_BLOCKS["edge"]
+EDGE_NETWORKS = ("edge", "edge_large")
+EDGE = Recipe(
+    replace(SMALL, trunk_rate=0.2), batch=32, augmentation=EDGE_AUGMENTATION, loss_scale=1000.0, frozen_blocks=6
+)
+DETECTOR_SCHEDULE, DETECTOR_BATCH, DETECTOR_FROZEN_BLOCKS = replace(SMALL, epochs=6), 16, 5
 
 
 def recipe_of(model: ZooModel) -> Recipe:
     """The recipe of a row of the zoo, or of its like for a data set of a user's own."""
-    if model.network in FROZEN_BLOCKS:
-        return replace(EDGE, frozen_blocks=FROZEN_BLOCKS[model.network])
+    if model.network in EDGE_NETWORKS:
+        return EDGE
     recipe = REFERENCE
     if model.network in HALF_BATCH and model.skeleton.name not in HALF_BATCH[model.network]:
         recipe = replace(recipe, batch=32)

@@ -17,6 +17,7 @@ from train.datasets.data_file import DataSet, read_data_file
 from train.distillation import SHARE, read_teacher
 from train.distributed import joined
 from train.export import EDGE_NAME
+from train.initial_weights import shipped_weights
 from train.loop import fit
 from train.recipes import DETECTOR_BATCH, DETECTOR_SCHEDULE, Recipe, recipe_of
 from train.schedule import Schedule
@@ -45,7 +46,10 @@ def add_detector_options(command: argparse.ArgumentParser) -> None:
 
 def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--init", type=Path, metavar="FILE", help="checkpoint to start from: ImageNet weights, or one of such a network"
+        "--init",
+        type=Path,
+        metavar="FILE",
+        help="weights to start from: a checkpoint of such a network or of its backbone, or MoveNet's TF.js graph",
     )
     command.add_argument(
         "--more",
@@ -151,9 +155,8 @@ def _announced(model: ZooModel, data: DataSet, recipe: Recipe, processes: int, i
     people = sum(
         person.joints is not None for part, _ in data.train for picture in part for person in picture.people
     )  # fmt: skip
-    own = "ImageNet weights" if model.network == "edge" else "random weights (no --init)"
+    start = init or shipped_weights(model) or "random weights (no --init)"
     batch = f"{processes} x {recipe.batch}" if processes > 1 else str(recipe.batch)
     return (
-        f"{model.name} on {people} people of {data.name}, from {init or own}: {recipe.schedule.epochs} epochs, "
-        f"batch {batch}"
+        f"{model.name} on {people} people of {data.name}, from {start}: {recipe.schedule.epochs} epochs, batch {batch}"
     )

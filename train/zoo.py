@@ -28,7 +28,7 @@ NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
     "hrnet_w32": lambda keypoints: HRNet(32, keypoints),
     "hrnet_w48": lambda keypoints: HRNet(48, keypoints),
     "edge": EdgePose,
-    "edge_large": lambda keypoints: EdgePose(keypoints, widths=(192, 128, 64), lite=2),
+    "edge_large": lambda keypoints: EdgePose(keypoints, widths=(192, 128, 64), trunk=1.75),
 }
 ROW_KEYS = {"name", "data", "network", "size", "reported"}
 
