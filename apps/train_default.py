@@ -62,7 +62,7 @@ STEPS: Mapping[str, str] = {
         "train export --weights {out}/pose/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
     ),
-    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --out {models}",
+    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --with-checkpoint --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
     "detector's int8 file": (CALIB + "--model {models}/person_detector.onnx --out {models}/person_detector_int8.onnx"),

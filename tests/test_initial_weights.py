@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pipeline.skeletons import SKELETONS, skeleton_from
 from tests.tiny_data import HORSE
-from train.checkpoints import CheckpointError, model_entry
-from train.initial_weights import load_initial, starting_network
+from train.checkpoints import CheckpointError, load_checkpoint, model_entry
+from train.initial_weights import load_initial, shipped_weights, starting_network
 from train.recipes import recipe_of
 from train.zoo import zoo_model
 
@@ -113,3 +113,14 @@ def test_random_weights_repeat_with_the_seed() -> None:
     other = starting_network(RES50, replace(recipe, schedule=replace(recipe.schedule, seed=1))).state_dict()
     name = "backbone.layer1.0.conv1.weight"
     assert torch.equal(first[name], again[name]) and not torch.equal(first[name], other[name])
+
+
+@pytest.mark.parametrize("name", ["edge_coco_256x192", "edge_coco_128x96", "coco_edge_large_256x192"])
+def test_edge_networks_start_from_what_ships(name: str) -> None:
+    model = zoo_model(name)
+    network, shipped = starting_network(model, recipe_of(model)), model.build()
+    file = shipped_weights(model)
+    assert file is not None
+    load_checkpoint(shipped, file)
+    assert equal(network, shipped.state_dict(), "")
+    assert shipped_weights(RES50) is None

@@ -23,7 +23,7 @@ from train.zoo import ZooModel
 
 OPSET = 17
 MODELS = Path(__file__).resolve().parent.parent / "models"  # the files that ship
-EDGE_NAME = "edge_coco_256x192"
+EDGE_NAME, LARGE_EDGE_NAME = "edge_coco_256x192", "coco_edge_large_256x192"
 DETECTOR_NAME = "person_detector"
 DETECTOR_SIDE = 416
 LARGEST_POSE_BATCH = 32

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from train.checkpoints import BATCHES_SEEN, CheckpointError, fold_like, read_checkpoint
-from train.export import EDGE_NAME, MODELS
+from train.export import EDGE_NAME, LARGE_EDGE_NAME, MODELS
 from train.inverted_residual import InvertedResidualTrunk
 from train.mobile import MobileTrunk
 from train.movenet_weights import load_movenet
@@ -20,6 +20,7 @@ HEAD = re.compile(r"(keypoint_head|final)\.")
 # What HRNet has for classification beside its backbone: the lower resolutions of its last exchange.
 CLASSIFICATION = re.compile(r"(backbone\.)?stage4\.\d+\.fuse_layers\.[1-3]\.")
 NAMED = 3
+SHIPPED = {"edge": EDGE_NAME, "edge_large": LARGE_EDGE_NAME}
 
 
 def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) -> nn.Module:
@@ -44,8 +45,9 @@ def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) 
 
 
 def shipped_weights(model: ZooModel) -> Path | None:
-    """The file that the project ships to start such a network from: there is one for the edge network."""
-    return MODELS / f"{EDGE_NAME}.pt" if model.network == "edge" else None
+    """The file that the project ships to start such a network from: there is one for each edge network."""
+    name = SHIPPED.get(model.network)
+    return MODELS / f"{name}.pt" if name else None
 
 
 def _start_head(network: nn.Module) -> None:

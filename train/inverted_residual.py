@@ -78,9 +78,7 @@ class InvertedResidual(nn.Module):
     normalised: each with a batch normalisation, or else with a bias.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, normalised: bool = True
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, normalised: bool) -> None:
         super().__init__()
         width, expands, bias = inputs * expansion, expansion > 1, not normalised
         self.residual = stride == 1 and inputs == outputs
