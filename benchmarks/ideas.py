@@ -160,7 +160,7 @@ IDEAS: Mapping[str, Callable[[Given], Run]] = {
 def train(name: str, given: Given) -> None:
     """One run, or the rest of it; the same number of steps for all of a length, whatever their data."""
     run = IDEAS[name](given)
-    share = _people(given.data.train) / _people(run.data.train)
+    share = _people(given.data.train) / _people(run.data.train, unlabelled=run.teacher is not None)
     data = replace(run.data, train=[(part, weight * share) for part, weight in run.data.train])
     epochs = run.times * given.epochs
     recipe = replace(run.recipe, schedule=replace(run.recipe.schedule.lasting(epochs), validate_every=epochs))
@@ -172,9 +172,14 @@ def train(name: str, given: Given) -> None:
     fit(task, recipe.schedule, given.out / name, torch.device("cpu"))
 
 
-def _people(parts: list[tuple[list[Picture], float]]) -> float:
-    """How many people are drawn in an epoch."""
-    return sum(weight * sum(len(picture.people) for picture in labelled(part)) for part, weight in parts)
+def _people(parts: list[tuple[list[Picture], float]], unlabelled: bool = False) -> float:
+    """How many people are drawn in an epoch; unlabelled: those of whom only a box is known, too."""
+
+    def count(part: list[Picture]) -> int:
+        people = [person for picture in part for person in picture.people if not person.ignore]
+        return sum(unlabelled or person.joints is not None for person in people)
+
+    return sum(weight * count(part) for part, weight in parts)
 
 
 def estimates(name: str, out: Path, pictures: Sequence[Picture], sports: Sequence[Picture]) -> tuple[Results, float]:
