@@ -97,7 +97,7 @@ class Checkpoint:
 
     def load_into(self, network: nn.Module) -> None:
         """Set all weights of a network, which is then in evaluation mode. Raises CheckpointError unless all fit."""
-        fold_like(self.weights, network)
+        _fold_like(self.weights, network)
         own = network.state_dict()
         names = {self.layout.name_in_file(name): name for name in own}
         surplus = [key for key in self.weights if key not in names]
@@ -207,7 +207,7 @@ def _own_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(path, OWN, _weights(path, weights), info)
 
 
-def fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
+def _fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
     """Fold the first blocks of the network's trunk as far as the weights have them folded: so training freezes them."""
     trunk = getattr(network, "trunk", None)
     if isinstance(trunk, LiteTrunk) and not trunk.frozen_blocks and "trunk._conv_stem.bias" in weights:

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.checkpoints import BATCHES_SEEN, CheckpointError, fold_like, read_checkpoint
+from train.checkpoints import BATCHES_SEEN, CheckpointError, read_checkpoint
 from train.export import EDGE_NAME, LARGE_EDGE_NAME, MODELS
-from train.inverted_residual import InvertedResidualTrunk
 from train.mobile import MobileTrunk
 from train.movenet_weights import load_movenet
 from train.recipes import Recipe
@@ -39,7 +38,7 @@ def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) 
         load_movenet(trunk, init)
     elif init is not None:
         load_initial(network, init)
-    if isinstance(trunk, InvertedResidualTrunk) and recipe.frozen_blocks and not trunk.frozen_blocks:
+    if isinstance(trunk, MobileTrunk) and recipe.frozen_blocks:
         trunk.freeze(recipe.frozen_blocks)
     return network
 
@@ -66,7 +65,6 @@ def load_initial(network: nn.Module, path: Path) -> None:
     unless the backbone of the file is the network's.
     """
     checkpoint = read_checkpoint(path)
-    fold_like(checkpoint.weights, network)
     own = network.state_dict()
     names = {checkpoint.layout.name_in_file(name): name for name in own}
     fitting = {
