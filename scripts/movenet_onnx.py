@@ -23,7 +23,8 @@ from google.protobuf.json_format import ParseDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from train.movenet import movenet_pose, read_graph
+from train.movenet import movenet_pose
+from train.tfjs import read_graph
 
 FUSED = {"_FusedConv2D": "Conv2D", "FusedDepthwiseConv2dNative": "DepthwiseConv2dNative"}
 CONVOLUTION_ATTRIBUTES = ("T", "strides", "padding", "data_format", "dilations")

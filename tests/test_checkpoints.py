@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from pipeline.skeletons import skeleton_from
 from tests.helpers import golden_inputs, golden_path
 from train.checkpoints import CheckpointError, load_checkpoint, model_entry, model_from_entry, read_checkpoint
-from train.detector import PersonDetectorNetwork
 from train.edge import EdgePose
 from train.resnet import SimpleBaseline
 from train.zoo import build_network, zoo_model
@@ -269,15 +268,6 @@ def test_our_checkpoints_name_their_model(tmp_path: Path) -> None:
         model_from_entry({**entry, "network": "vgg"})
     with pytest.raises(ValueError, match="expected a model of"):
         model_from_entry({"name": "pens"})
-
-
-def test_weights_trained_behind_frozen_blocks_load(tmp_path: Path) -> None:
-    trained, loaded = PersonDetectorNetwork(), PersonDetectorNetwork()
-    trained.trunk.freeze(3)
-    load_checkpoint(loaded, new_file(own_best(trained.state_dict()), tmp_path / "best.pt"))
-    image = torch.rand(1, 3, 64, 64)
-    with torch.inference_mode():
-        torch.testing.assert_close(loaded(image), trained.eval()(image))
 
 
 def test_the_wrong_depth_is_refused(tmp_path: Path) -> None:

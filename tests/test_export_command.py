@@ -17,7 +17,8 @@ from engines.frame_graph import frame_form
 from pipeline.skeletons import skeleton_from
 from tests.helpers import REPOSITORY
 from train.__main__ import main
-from train.checkpoints import model_entry
+from train.checkpoints import model_entry, read_checkpoint
+from train.detector import PersonDetectorNetwork
 from train.edge import EdgePose
 from train.models import open_pose_model
 from train.torch_engine import PoseEngine
@@ -154,3 +155,19 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert main(["export", "--out", str(tmp_path), *options]) == 1
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1
+
+
+def test_a_detector_is_mixed_with_what_its_training_started_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = [PersonDetectorNetwork(), PersonDetectorNetwork()]
+    for network, name in zip(networks, ("trained.pt", "start.pt"), strict=True):
+        torch.save({"network": network.state_dict(), "figures": {}}, tmp_path / name)
+    asked = ["export", "--detector", str(tmp_path / "trained.pt"), "--with-checkpoint", "--out", str(tmp_path)]
+    assert main([*asked, "--detector-blend", f"{tmp_path / 'start.pt'}=0.25"]) == 0
+    mixed = read_checkpoint(tmp_path / "person_detector.pt").weights
+    trained, start = (network.state_dict() for network in networks)
+    for name, weight in mixed.items():
+        torch.testing.assert_close(weight.float(), 0.75 * trained[name] + 0.25 * start[name], atol=1e-3, rtol=1e-3)
+    assert main([*asked, "--detector-blend", f"{tmp_path / 'start.pt'}=1.5"]) == 1
+    assert "should be above 0 and at most 1, got 1.5" in capsys.readouterr().err

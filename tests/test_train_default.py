@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -51,11 +50,14 @@ def test_a_folder_of_something_else_is_a_mistake(
     assert not calls
 
 
-def test_without_movenet_nothing_is_begun(tmp_path: Path, calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_pretrained_networks_nothing_is_begun(
+    tmp_path: Path, calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "movenet-lightning.json").touch()
-    assert main(["--data", "d", "--out", str(tmp_path), "--movenet", str(tmp_path)]) == 1
+    assert main(["--data", "d", "--out", str(tmp_path), "--pretrained", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert "no movenet-thunder.json, movenet_thunder.onnx in" in error and error.count("\n") == 1 and not calls
+    assert "no movenet-thunder.json, movenet_thunder.onnx, nanodet.json in" in error and error.count("\n") == 1
+    assert not calls
 
 
 def test_every_step_is_a_command_that_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +65,6 @@ def test_every_step_is_a_command_that_exists(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.count("python -m ") == len(STEPS)
     parser = train_command._parser()
     for step in STEPS.values():
-        words = step.format(data="d", out="o", models="m", workers=1, device="cpu", movenet="f").split()
+        words = step.format(data="d", out="o", models="m", workers=1, device="cpu", pretrained="f").split()
         if words[0] == "train":
             parser.parse_args(words[1:])
-    assert json.dumps(STEPS).count("{out}/synthetic") == 2

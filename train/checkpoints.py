@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.serialization import safe_globals
 
 from pipeline.skeletons import definition_of, skeleton_from
-from train.lite import LiteTrunk
 from train.zoo import NETWORKS, ZooModel, zoo_model
 
 OURS = "darkstream"
@@ -97,7 +96,6 @@ class Checkpoint:
 
     def load_into(self, network: nn.Module) -> None:
         """Set all weights of a network, which is then in evaluation mode. Raises CheckpointError unless all fit."""
-        _fold_like(self.weights, network)
         own = network.state_dict()
         names = {self.layout.name_in_file(name): name for name in own}
         surplus = [key for key in self.weights if key not in names]
@@ -205,14 +203,6 @@ def _own_checkpoint(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         raise CheckpointError(f"{path} is a checkpoint of {OURS} with an unknown model: {error}") from error
     info = CheckpointInfo(OURS, content.get("figures", {}), _of_the_zoo(model))
     return Checkpoint(path, OWN, _weights(path, weights), info)
-
-
-def _fold_like(weights: Mapping[str, Tensor], network: nn.Module) -> None:
-    """Fold the first blocks of the network's trunk as far as the weights have them folded: so training freezes them."""
-    trunk = getattr(network, "trunk", None)
-    if isinstance(trunk, LiteTrunk) and not trunk.frozen_blocks and "trunk._conv_stem.bias" in weights:
-        unfolded = {int(key.split(".")[2]) for key in weights if re.match(r"trunk\._blocks\.\d+\._bn", key)}
-        trunk.freeze(min(unfolded, default=len(trunk.state_dict())))
 
 
 def _of_the_zoo(model: ZooModel | None) -> ZooModel | None:

@@ -1,4 +1,7 @@
-"""The person detector: EfficientNet-Lite0, a path aggregation neck and anchor-free heads of strides 8, 16 and 32."""
+"""The person detector: NanoDet-g's network (RangiLyu, 2021) for one class.
+
+A CSPNet trunk, a path aggregation neck of additions alone, and anchor-free heads of strides 8, 16 and 32.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +10,48 @@ import math
 import torch
 from torch import Tensor, nn
 
-from train.lite import LiteTrunk
+from train.csp import ConvLeaky, CspTrunk
 
 STRIDES = (8, 16, 32)
-LARGEST_LOG_DISTANCE = 5.0
-
-
-class Separable(nn.Sequential):
-    """5x5 depthwise and 1x1 convolution, each with batch normalisation and ReLU; stride 1 or 2."""
-
-    def __init__(self, channels: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(channels, channels, 5, stride, 2, groups=channels, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(True),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(True),
-        )
+WIDTH = 128
+BINS = 11  # of a distance: 0 to 10 strides
 
 
 class PersonDetectorNetwork(nn.Module):
-    """Normalised RGB image [N, 3, h, w], h and w multiples of 32 -> raw predictions [N, A, 5].
+    """Normalised RGB image [N, 3, h, w], h and w multiples of 32 -> raw predictions [N, A, 1 + 4 * BINS].
 
-    A = all cells of strides 8, 16 and 32, row by row. Columns: the logit of a person, then the logarithms of the
-    distances from the cell's centre to the left, top, right and bottom of the box, in strides (FCOS, Tian et al. 2019).
+    A = all cells of strides 8, 16 and 32, row by row. Columns: the logit of a person, then for the left, top, right and
+    bottom of the box the logits of how many strides it lies from the cell's centre (generalized focal loss, Li et al.,
+    NeurIPS 2020, section 3.1).
     """
 
-    def __init__(self, width: int = 80) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.trunk = LiteTrunk()
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.trunk.channels[1:])
-        self.top_down = nn.ModuleList(Separable(width) for _ in range(2))
-        self.down = nn.ModuleList(Separable(width, stride=2) for _ in range(2))
-        self.bottom_up = nn.ModuleList(Separable(width) for _ in range(2))
-        self.towers = nn.ModuleList(nn.Sequential(Separable(width), Separable(width)) for _ in STRIDES)
-        self.outputs = nn.ModuleList(nn.Conv2d(width, 5, 1) for _ in STRIDES)
-        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.trunk = CspTrunk()
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in self.trunk.channels)
+        self.towers = nn.ModuleList(ConvLeaky(WIDTH, WIDTH) for _ in STRIDES)
+        self.outputs = nn.ModuleList(nn.Conv2d(WIDTH, 1 + 4 * BINS, 1) for _ in STRIDES)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.down = nn.AvgPool2d(2)
         for output in self.outputs:
             _start_output(output)
 
     def forward(self, image: Tensor) -> Tensor:
-        fine, middle, coarse = (lateral(x) for lateral, x in zip(self.lateral, self.trunk(image)[1:], strict=True))
-        middle = self.top_down[0](middle + self.upsample(coarse))
-        fine = self.top_down[1](fine + self.upsample(middle))
-        middle = self.bottom_up[0](middle + self.down[0](fine))
-        coarse = self.bottom_up[1](coarse + self.down[1](middle))
+        fine, middle, coarse = (lateral(x) for lateral, x in zip(self.lateral, self.trunk(image), strict=True))
+        middle = middle + self.up(coarse)
+        fine = fine + self.up(middle)
+        middle = middle + self.down(fine)
+        coarse = coarse + self.down(middle)
         levels = zip(self.outputs, self.towers, (fine, middle, coarse), strict=True)
         return torch.cat([output(tower(x)).flatten(2).transpose(1, 2) for output, tower, x in levels], 1)
 
 
 def _start_output(output: nn.Module) -> None:
-    """Start where training is stable: a person is rare (1 %), a box reaches about 2 strides from its centre."""
+    """Start where training is stable: a person is rare (1 %)."""
     assert isinstance(output, nn.Conv2d) and output.bias is not None
     nn.init.normal_(output.weight, std=0.01)
     with torch.no_grad():
         output.bias[0] = -math.log(99)
-        output.bias[1:] = math.log(2.0)
 
 
 def cells(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -79,8 +67,9 @@ def cells(height: int, width: int, device: torch.device | None = None) -> tuple[
 
 
 def decode_boxes(raw: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
-    """Boxes [N, A, 4] (x1 y1 x2 y2 px) of raw predictions [N, A, 5]."""
-    distances = raw[..., 1:].clamp(max=LARGEST_LOG_DISTANCE).exp() * strides
+    """Boxes [N, A, 4] (x1 y1 x2 y2 px) of raw predictions [N, A, 1 + 4 * BINS]: the means of their distances."""
+    chances = raw[..., 1:].unflatten(-1, (4, BINS)).softmax(-1)
+    distances = (chances * torch.arange(BINS, device=raw.device)).sum(-1) * strides
     return torch.cat((centres - distances[..., :2], centres + distances[..., 2:]), -1)
 
 

@@ -14,9 +14,8 @@ from engines.engine import read_manifest
 from engines.frame_graph import frame_form
 from engines.manifest import INPUTS
 from pipeline.pose import PoseEstimator
-from train.checkpoints import load_checkpoint, model_entry
+from train.checkpoints import model_entry
 from train.datasets.coco_layout import split
-from train.detector import PersonDetectorNetwork
 from train.export import (
     DETECTOR_NAME,
     DETECTOR_SIDE,
@@ -27,7 +26,9 @@ from train.export import (
     pose_model,
     with_flip_test,
 )
+from train.initial_weights import starting_detector
 from train.models import TrainedModel, load_pose_model
+from train.options import weighted_path
 from train.score_calibration import Calibration, fitted, scored_keypoints
 from train.torch_engine import PoseEngine
 from train.zoo import ZooModel
@@ -48,9 +49,17 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="folder with coco_train/, whose held-out people tell what a score is worth: scores become chances",
     )
     command.add_argument("--store", choices=("float16", "float32"), default="float16", help="how weights are kept")
-    command.add_argument("--detector", type=Path, metavar="best.pt", help="checkpoint of the person detector")
+    command.add_argument(
+        "--detector", type=Path, metavar="FILE", help="checkpoint of the person detector, or NanoDet-g's TF.js graph"
+    )
+    command.add_argument(
+        "--detector-blend",
+        type=weighted_path,
+        metavar="FILE=SHARE",
+        help="mix the detector's weights with this share of another's, what its training started from say",
+    )
     command.add_argument("--keypoint-threshold", type=float, default=KEYPOINT_THRESHOLD, help="least score to be drawn")
-    command.add_argument("--detection-threshold", type=float, default=0.25, help="least score of a person")
+    command.add_argument("--detection-threshold", type=float, default=0.4, help="least score of a person")
     command.add_argument("--out", type=Path, default=MODELS, help="folder for the files")
     command.add_argument(
         "--with-checkpoint", action="store_true", help="also write NAME.pt, weights as float16, to go on training from"
@@ -64,12 +73,26 @@ def run(options: argparse.Namespace) -> int:
     if options.model is not None or options.weights is not None:
         _export_pose(options)
     if options.detector is not None:
-        detector = PersonDetectorNetwork()
-        figures = load_checkpoint(detector, options.detector).figures
+        detector = starting_detector(options.detector).eval()
+        if options.detector_blend is not None:
+            other, share = options.detector_blend
+            blend(detector, starting_detector(other), share)
         model = detector_model(detector, DETECTOR_SIDE, options.detection_threshold)
-        _write(model, DETECTOR_NAME, options, figures)
-        _write_checkpoint(detector, None, DETECTOR_NAME, options, figures)
+        _write(model, DETECTOR_NAME, options, {})
+        _write_checkpoint(detector, None, DETECTOR_NAME, options, {})
     return 0
+
+
+def blend(network: nn.Module, other: nn.Module, share: float) -> None:
+    """Give each weight of the network that share of the other's, which is of the same shape.
+
+    Of a network and what it was fine-tuned from, the mean does better than both (WiSE-FT, Wortsman et al., CVPR 2022).
+    Raises ValueError for a share above 1.
+    """
+    if share > 1:
+        raise ValueError(f"the share of the other's weights should be above 0 and at most 1, got {share}")
+    theirs = other.state_dict()
+    network.load_state_dict({name: torch.lerp(own, theirs[name], share) for name, own in network.state_dict().items()})
 
 
 def _export_pose(options: argparse.Namespace) -> None:

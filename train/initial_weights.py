@@ -1,4 +1,4 @@
-"""What a pose network starts from: weights of its backbone, or those of another pose network."""
+"""What a network starts from: weights of its backbone, or those of another such network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from train.checkpoints import BATCHES_SEEN, CheckpointError, read_checkpoint
-from train.export import EDGE_NAME, LARGE_EDGE_NAME, MODELS
+from train.checkpoints import BATCHES_SEEN, CheckpointError, load_checkpoint, read_checkpoint
+from train.detector import PersonDetectorNetwork
+from train.export import DETECTOR_NAME, EDGE_NAME, LARGE_EDGE_NAME, MODELS
 from train.mobile import MobileTrunk
 from train.movenet_weights import load_movenet
-from train.recipes import Recipe
+from train.nanodet_weights import load_nanodet
+from train.recipes import DETECTOR_FROZEN_STAGES, Recipe
 from train.zoo import ZooModel
 
 HEAD = re.compile(r"(keypoint_head|final)\.")
@@ -40,6 +42,20 @@ def starting_network(model: ZooModel, recipe: Recipe, init: Path | None = None) 
         load_initial(network, init)
     if isinstance(trunk, MobileTrunk) and recipe.frozen_blocks:
         trunk.freeze(recipe.frozen_blocks)
+    return network
+
+
+def starting_detector(init: Path | None = None) -> PersonDetectorNetwork:
+    """The person detector as its training begins: weights of the file `init`, else those that ship.
+
+    init: a checkpoint, or NanoDet-g's TF.js graph. The trunk's first stages are frozen.
+    """
+    network = PersonDetectorNetwork()
+    if init is not None and init.suffix == ".json":
+        load_nanodet(network, init)
+    else:
+        load_checkpoint(network, init or MODELS / f"{DETECTOR_NAME}.pt")
+    network.trunk.freeze(DETECTOR_FROZEN_STAGES)
     return network
 
 

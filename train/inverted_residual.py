@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engines.compose import MEAN, STD
 
-_Conv = TypeVar("_Conv", bound=nn.Conv2d)
 # Expansion, kernel, stride of the first block, output channels, blocks.
 Stage = tuple[int, int, int, int, int]
 
@@ -37,11 +34,9 @@ class SameConv2d(nn.Conv2d):
     than before. [N, C, H, W] -> [N, C', H/stride, W/stride]; H and W are multiples of the stride.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1, bias: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
         symmetric = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride, symmetric, groups=groups, bias=bias)
+        super().__init__(inputs, outputs, kernel, stride, symmetric, groups=groups)
         self.before, self.after = same_padding(kernel, stride) if stride > 1 else (0, 0)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -57,8 +52,8 @@ class DepthwiseConv2d(SameConv2d):
     times slower there than the float32 ones.
     """
 
-    def __init__(self, channels: int, kernel: int, stride: int, bias: bool) -> None:
-        super().__init__(channels, channels, kernel, stride, channels, bias)
+    def __init__(self, channels: int, kernel: int, stride: int) -> None:
+        super().__init__(channels, channels, kernel, stride, channels)
 
     def forward(self, input: Tensor) -> Tensor:
         if not (self.training and input.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
@@ -67,79 +62,53 @@ class DepthwiseConv2d(SameConv2d):
             return super().forward(input.float()).to(input.dtype)
 
 
-def normalisation(channels: int, normalised: bool) -> nn.Module:
-    """Batch normalisation with the constants of the EfficientNet checkpoints, or nothing."""
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01) if normalised else nn.Identity()
-
-
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, 1x1 projection, [N, C, H, W] -> [N, C', H/s, W/s].
 
-    normalised: each with a batch normalisation, or else with a bias.
+    Biases stand for batch normalisations, which the published weights have folded away.
     """
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int, normalised: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
-        width, expands, bias = inputs * expansion, expansion > 1, not normalised
+        width = inputs * expansion
         self.residual = stride == 1 and inputs == outputs
-        self._expand_conv = nn.Conv2d(inputs, width, 1, bias=bias) if expands else nn.Identity()
-        self._bn0 = normalisation(width, normalised and expands)
-        self._depthwise_conv = DepthwiseConv2d(width, kernel, stride, bias)
-        self._bn1 = normalisation(width, normalised)
-        self._project_conv = nn.Conv2d(width, outputs, 1, bias=bias)
-        self._bn2 = normalisation(outputs, normalised)
+        self._expand_conv = nn.Conv2d(inputs, width, 1) if expansion > 1 else nn.Identity()
+        self._depthwise_conv = DepthwiseConv2d(width, kernel, stride)
+        self._project_conv = nn.Conv2d(width, outputs, 1)
         self.activation = nn.ReLU6(inplace=True)
-
-    def fold(self) -> None:
-        """Fold the batch normalisations, if any, as they are now into the convolutions."""
-        if isinstance(self._expand_conv, nn.Conv2d):
-            self._expand_conv, self._bn0 = _folded(self._expand_conv, self._bn0)
-        self._depthwise_conv, self._bn1 = _folded(self._depthwise_conv, self._bn1)
-        self._project_conv, self._bn2 = _folded(self._project_conv, self._bn2)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x
         if isinstance(self._expand_conv, nn.Conv2d):
-            y = self.activation(self._bn0(self._expand_conv(y)))
-        y = self.activation(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+            y = self.activation(self._expand_conv(y))
+        y = self.activation(self._depthwise_conv(y))
+        y = self._project_conv(y)
         return x + y if self.residual else y
-
-
-def _folded(convolution: _Conv, normalised: nn.Module) -> tuple[_Conv, nn.Module]:
-    """The convolution with the normalisation, as it is in evaluation, folded into its weights, and what is left."""
-    if isinstance(normalised, nn.BatchNorm2d):
-        convolution = fuse_conv_bn_eval(convolution, normalised)
-    return convolution, nn.Identity()
 
 
 class InvertedResidualTrunk(nn.Module):
     """A stem and stages of inverted residuals: image [N, 3, h, w] -> features of strides 4, 8, 16 and 32.
 
-    feature_stages: those whose last blocks are the four outputs. channels: of these. normalised: with batch
-    normalisations, or with biases instead.
+    feature_stages: those whose last blocks are the four outputs. channels: of these.
     """
 
-    def __init__(self, stem: int, stages: Sequence[Stage], feature_stages: Sequence[int], normalised: bool) -> None:
+    def __init__(self, stem: int, stages: Sequence[Stage], feature_stages: Sequence[int]) -> None:
         super().__init__()
-        self._conv_stem = SameConv2d(3, stem, 3, 2, bias=not normalised)
-        self._bn0 = normalisation(stem, normalised)
+        self._conv_stem = SameConv2d(3, stem, 3, 2)
         self.activation = nn.ReLU6(inplace=True)
         blocks: list[nn.Module] = []
         inputs, self._last_blocks = stem, list[int]()
         for number, (expansion, kernel, first_stride, outputs, count) in enumerate(stages):
             for block in range(count):
-                stride = 1 if block else first_stride
-                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, stride, normalised))
+                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, 1 if block else first_stride))
                 inputs = outputs
             if number in feature_stages:
                 self._last_blocks.append(len(blocks) - 1)
         self.channels = tuple(stages[number][3] for number in feature_stages)
         self._blocks = nn.ModuleList(blocks)
-        self.frozen_blocks = 0
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        x = self.activation(self._bn0(self._conv_stem(image)))
+        x = self.activation(self._conv_stem(image))
         features = []
         for number, block in enumerate(self._blocks):
             x = block(x)
@@ -148,22 +117,6 @@ class InvertedResidualTrunk(nn.Module):
         return features
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as they are, for good: their normalisation is folded away."""
-        self.frozen_blocks = blocks
-        self.eval()
-        self._conv_stem, self._bn0 = _folded(self._conv_stem, self._bn0)
-        for block in self._blocks[:blocks]:
-            assert isinstance(block, InvertedResidual)
-            block.fold()
-        for module in self._frozen_modules():
+        """Keep the stem and the first `blocks` blocks as they are."""
+        for module in (self._conv_stem, *self._blocks[:blocks]):
             module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> InvertedResidualTrunk:
-        """As for any module; what is frozen stays in evaluation."""
-        super().train(mode)
-        for module in self._frozen_modules():
-            module.eval()
-        return self
-
-    def _frozen_modules(self) -> Sequence[nn.Module]:
-        return (self._conv_stem, *self._blocks[: self.frozen_blocks]) if self.frozen_blocks else ()

@@ -30,7 +30,7 @@ class MobileTrunk(InvertedResidualTrunk):
 
     def __init__(self, width: float = 1.0) -> None:
         stages = [(*row[:3], _scaled(row[3] * width), row[4]) for row in STAGES]
-        super().__init__(_scaled(STEM * width), stages, FEATURE_STAGES, normalised=False)
+        super().__init__(_scaled(STEM * width), stages, FEATURE_STAGES)
         self._conv_head = nn.Conv2d(self.channels[-1], LAST, 1)
         self.channels = (*self.channels[:-1], LAST)
 

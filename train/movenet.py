@@ -1,6 +1,4 @@
-"""MoveNet, a single-person network that others trained: its weights, and itself as a pose file of ours.
-
-The file labels people and is there to compare with; the weights are what our small networks start from.
+"""MoveNet, a single-person network that others trained, as a pose file of ours: to label people and to compare with.
 
 MoveNet (Google, 2021; Apache-2.0; trained on COCO train2017 and an own data set) takes int32 RGB [1, S, S, 3] and gives
 [1, 1, 17, 3]: y, x from 0 to 1 and a score, COCO's keypoints in COCO's order.
@@ -8,13 +6,7 @@ MoveNet (Google, 2021; Apache-2.0; trained on COCO train2017 and an own data set
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
@@ -23,37 +15,6 @@ from engines.manifest import Manifest
 
 KEYPOINTS = 17
 SCORE_THRESHOLD = 0.3
-
-
-def read_graph(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Topology and signature of a TF.js graph model, movenet-lightning.json say, and its weights by name.
-
-    Its .bin lies beside it; weights stored as float16 become float32. Raises OSError for a file that is not there,
-    ValueError for another one.
-    """
-    try:
-        content = json.loads(path.read_text())
-        parts = {part: content[part] for part in ("modelTopology", "signature")}
-        return parts, _arrays(content["weightsManifest"], path.parent)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not MoveNet as a TF.js graph ({type(error).__name__}: {error}): expected "
-            "package/models/movenet-thunder.json or movenet-lightning.json, its .bin beside it"
-        ) from error
-
-
-def _arrays(manifest: list[Mapping[str, Any]], folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a weights manifest by name, from its files in `folder`."""
-    arrays = {}
-    for group in manifest:
-        data, offset = b"".join((folder / path).read_bytes() for path in group["paths"]), 0
-        for entry in group["weights"]:
-            stored = np.dtype(entry.get("quantization", entry)["dtype"])
-            count = int(np.prod(entry["shape"]))
-            array = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
-            arrays[entry["name"]] = array.astype(entry["dtype"])
-            offset += count * stored.itemsize
-    return arrays
 
 
 def movenet_pose(network: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from torch import Tensor
 from train.checkpoints import CheckpointError
 from train.inverted_residual import accept_normalised
 from train.mobile import BLOCKS, MobileTrunk
-from train.movenet import read_graph
+from train.tfjs import read_graph, torch_kernel
 
 TRUNK = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/model/"
 HALF_RANGE = 127.5  # MoveNet takes (RGB - 127.5) / 127.5.
@@ -33,9 +33,7 @@ def load_movenet(trunk: MobileTrunk, path: Path) -> None:
             raise CheckpointError(
                 f"{path} has no weights {error}: expected movenet-lightning.json or movenet-thunder.json"
             ) from error
-        # [height, width, inputs, outputs], and of a depthwise one [height, width, channels, 1].
-        order = (2, 3, 0, 1) if kind == "depthwise" else (3, 2, 0, 1)
-        named |= {f"{ours}.weight": torch.from_numpy(kernel.transpose(order)), f"{ours}.bias": torch.from_numpy(bias)}
+        named |= {f"{ours}.weight": torch_kernel(kernel, kind == "depthwise"), f"{ours}.bias": torch.from_numpy(bias)}
     _check_width(trunk, named, path)
     trunk.load_state_dict(named)
     with torch.no_grad():
@@ -58,6 +56,6 @@ def _check_width(trunk: MobileTrunk, named: Mapping[str, Tensor], path: Path) ->
     found, expected = (len(weights["_conv_stem.weight"]) for weights in (named, trunk.state_dict()))
     if found != expected:
         raise CheckpointError(
-            f"{path} has {found} channels in its first layer, this network {expected}: the edge network and the "
-            "person detector start from movenet-lightning.json, the large edge network from movenet-thunder.json"
+            f"{path} has {found} channels in its first layer, this network {expected}: the edge network "
+            "starts from movenet-lightning.json, the large edge network from movenet-thunder.json"
         )

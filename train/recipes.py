@@ -45,14 +45,14 @@ REFERENCE = Recipe(
     augmentation=REFERENCE_AUGMENTATION,
 )
 HALF_BATCH = {"res152": (), "hrnet_w48": ("mpii",)}  # networks, and the skeletons for which they take a whole one
-# Our small networks learn from little data: their first blocks stay, weights decay and are averaged. The edge networks'
-# trunks have seen people and are to change little.
-SMALL = Schedule(epochs=11, learning_rate=1e-3)
+# Our small networks learn from little data: their trunks have seen people and are to change little, their first blocks
+# not at all; weights decay and are averaged.
+SMALL = Schedule(epochs=11, learning_rate=1e-3, trunk_rate=0.2)
 EDGE_NETWORKS = ("edge", "edge_large")
-EDGE = Recipe(
-    replace(SMALL, trunk_rate=0.2), batch=32, augmentation=EDGE_AUGMENTATION, loss_scale=1000.0, frozen_blocks=6
-)
-DETECTOR_SCHEDULE, DETECTOR_BATCH, DETECTOR_FROZEN_BLOCKS = replace(SMALL, epochs=6), 16, 5
+EDGE = Recipe(SMALL, batch=32, augmentation=EDGE_AUGMENTATION, loss_scale=1000.0, frozen_blocks=6)
+# The detector's head has seen people as well.
+DETECTOR_SCHEDULE, DETECTOR_BATCH = replace(SMALL, epochs=4, learning_rate=2e-4), 16
+DETECTOR_FROZEN_STAGES = 2
 
 
 def recipe_of(model: ZooModel) -> Recipe:

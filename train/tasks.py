@@ -15,7 +15,7 @@ from pipeline.pose import PoseEstimator
 from pipeline.skeletons import COCO, definition_of
 from pipeline.types import Image
 from train.assign import detector_loss
-from train.checkpoints import load_checkpoint, model_entry
+from train.checkpoints import model_entry
 from train.datasets.coco_layout import load_pictures, split
 from train.datasets.crowds import CrowdDataset, collate
 from train.datasets.data_file import DataSet
@@ -26,19 +26,18 @@ from train.distillation import Teacher
 from train.evaluate import FIGURES, evaluate_pictures, labelled, pose_figures
 from train.evaluate_detector import LOWEST_SCORE, PRECISION, curve_of, detection_matches
 from train.export import DETECTOR_SIDE, KEYPOINT_THRESHOLD, detector_manifest, pose_manifest
-from train.initial_weights import starting_network
-from train.lite import load_imagenet
+from train.initial_weights import starting_detector, starting_network
 from train.loop import normalise
 from train.prediction_sheet import prediction_sheet
-from train.recipes import DETECTOR_FROZEN_BLOCKS, Recipe
+from train.recipes import Recipe
 from train.sampling import Batch, Samples
 from train.torch_engine import DetectorEngine, PoseEngine
 from train.zoo import ZooModel
 
-DETECTOR_TRAINING_SIDE = 352
+DETECTOR_TRAINING_SIDE = 448
 # COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
 COCO_WEIGHT = 6.0
-DETECTOR_WEIGHTS = {"coco_train": COCO_WEIGHT, "lspet": 0.5}
+DETECTOR_WEIGHTS = {"coco_train": COCO_WEIGHT, "lspet": 0.1}
 
 
 def folder_data(folder: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSet:
@@ -143,19 +142,6 @@ class PoseTask:
         return PoseEngine(network, manifest, self.model.kernel)
 
 
-def _starting_detector(seed: int, init: Path | None) -> PersonDetectorNetwork:
-    """The detector as its training begins: the weights of `init`, else ImageNet's in the trunk, which starts frozen."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = PersonDetectorNetwork()
-    if init is None:
-        load_imagenet(network.trunk)
-    network.trunk.freeze(DETECTOR_FROZEN_BLOCKS)
-    if init is not None:
-        load_checkpoint(network, init)
-    return network
-
-
 class DetectorTask:
     """The person detector on pictures, alone and in mosaics."""
 
@@ -167,15 +153,14 @@ class DetectorTask:
         data: Path,
         batch: int,
         workers: int,
-        seed: int = 0,
         init: Path | None = None,
         more: Sequence[tuple[Path, float]] = (),
     ) -> None:
-        """data: folder with coco_train/ and lspet/. init: checkpoint of a detector to start from.
+        """data: folder with coco_train/ and lspet/. init: as for `starting_detector`.
 
         more: other folders with person_keypoints.json and images/, all of them for training, and their weights.
         """
-        self.network: nn.Module = _starting_detector(seed, init)
+        self.network: nn.Module = starting_detector(init)
         parts = [(split(data / name, validation=False), weight) for name, weight in DETECTOR_WEIGHTS.items()]
         parts += [(load_pictures(folder), weight) for folder, weight in more]
         crowds = [(CrowdDataset(pictures, DETECTOR_TRAINING_SIDE), weight) for pictures, weight in parts]

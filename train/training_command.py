@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from train.distributed import joined
 from train.export import EDGE_NAME
 from train.initial_weights import shipped_weights
 from train.loop import fit
+from train.options import weighted_path
 from train.recipes import DETECTOR_BATCH, DETECTOR_SCHEDULE, Recipe, recipe_of
 from train.schedule import Schedule
 from train.tasks import DetectorTask, PoseTask, folder_data
@@ -49,11 +49,12 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--init",
         type=Path,
         metavar="FILE",
-        help="weights to start from: a checkpoint of such a network or of its backbone, or MoveNet's TF.js graph",
+        help="weights to start from: a checkpoint of such a network or of its backbone, or MoveNet or NanoDet-g as a "
+        "TF.js graph",
     )
     command.add_argument(
         "--more",
-        type=more_data,
+        type=weighted_path,
         action="append",
         default=[],
         metavar="FOLDER[=WEIGHT]",
@@ -96,23 +97,11 @@ def train_detector(options: argparse.Namespace) -> int:
     with joined(options.device) as (processes, device):
         schedule = _schedule(DETECTOR_SCHEDULE, options)
         batch = _or(options.batch, DETECTOR_BATCH)
-        task = DetectorTask(options.data, batch, options.workers, schedule.seed, options.init, options.more)
+        task = DetectorTask(options.data, batch, options.workers, options.init, options.more)
         best = fit(task, schedule, options.out, device, processes)
         if processes.first:
             print(f"best checkpoint: {best}")
     return 0
-
-
-def more_data(value: str) -> tuple[Path, float]:
-    """FOLDER or FOLDER=WEIGHT as its two parts. Raises argparse.ArgumentTypeError for a weight that is none."""
-    folder, _, weight = value.partition("=")
-    try:
-        number = float(weight or 1)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected FOLDER or FOLDER=WEIGHT, a number above 0, got {value!r}")
-    return Path(folder), number
 
 
 def read_data(path: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSet:
