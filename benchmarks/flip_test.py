@@ -38,7 +38,7 @@ def interleaved_ms(engines: list[Engine], people: int, runs: int) -> list[float]
 def main() -> None:
     """Prints one row for each file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="*", default=sorted(MODELS.glob("edge*.onnx")), metavar="FILE")
+    parser.add_argument("files", type=Path, nargs="*", default=sorted(MODELS.glob("*edge*.onnx")), metavar="FILE")
     parser.add_argument("--people", type=int, default=8, help="people at once (8)")
     parser.add_argument("--runs", type=int, default=30, help="timed calls of each (30)")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of OpenVINO (auto)")
