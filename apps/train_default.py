@@ -50,19 +50,15 @@ STEPS: Mapping[str, str] = {
     ),
     "pose": (
         f"{POSE}{COCO} --teacher {{out}}/large1/last.pt --init {{pretrained}}/movenet-lightning.json "
-        f"--out {{out}}/pose1 --epochs 6 {TRAINING}"
-    ),
-    "pose, on": (
-        f"{POSE}{COCO} --teacher {{out}}/large2/last.pt --init {{out}}/pose1/last.pt "
-        f"--out {{out}}/pose2 --epochs 4 --learning-rate 6e-4 {TRAINING}"
+        f"--out {{out}}/pose --epochs 6 {TRAINING}"
     ),
     "pose, small": (
-        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose1/last.pt "
+        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose/last.pt "
         f"--out {{out}}/small --epochs 3 {TRAINING}"
     ),
     "detector": "train detector --data {data} --init {pretrained}/nanodet.json --out {out}/detector " + TRAINING,
     "files": (
-        "train export --weights {out}/pose2/last.pt --calibrate {data} --with-checkpoint "
+        "train export --weights {out}/pose/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector/last.pt --detector-blend {pretrained}/nanodet.json=0.6 --detection-threshold 0.4 "
         "--out {models}"
     ),

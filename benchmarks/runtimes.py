@@ -4,7 +4,7 @@
 
 By default the shipped networks and HRNet-W32. All take turns, call by call, so that what else the machine does falls on
 all of them; each figure is a median, beside it how many times as fast as --base that is. A pose network's figure is a
-person's share of a call; a detector's is a picture of 416x320 px. Files that take the frame get one of 1280x720 px and
+person's share of a call; a detector's is a picture of 448x352 px. Files that take the frame get one of 1280x720 px and
 as many people in it, and are run by OpenVINO and ONNX Runtime only.
 
 int8 is NAME_int8.onnx beside the file, or else is calibrated on noise. PyTorch's networks, and those that are given by
@@ -48,7 +48,7 @@ NETWORKS = (
     *(str(MODELS / f"{name}.onnx") for name in ("edge_coco_256x192", "person_detector")),
     "coco_hrnet_w32_256x192",
 )
-DETECTOR_SIZE = (320, 416)
+DETECTOR_SIZE = (352, 448)
 FRAME_SIZE = (720, 1280)
 # What runs a file: its name, runtime and precision.
 OF_FLOATS = (
