@@ -20,6 +20,8 @@ WHOLE_SHARE = 0.7  # of the keypoints must be sure before their extent says how 
 MARGIN = 0.1  # of the extent of the keypoints, on each side: head and feet reach beyond them
 STEADY_SIGMA = 0.2  # of the largest OKS sigma: finer keypoints, of faces and fingers, do not say who is who
 ROUNDS_FOUND = 2  # detector rounds must find someone whose pose is not sure before they are shown
+CLEAR_BOX = 0.5  # score of a box that makes a person of someone of whom only a part is seen
+PART_SHARE = 0.33  # of the steady keypoints, just more than a face has; of a lesser box as many must be sure
 FRAMES_SURE = 5  # in a row make a pose whose loss asks for the detector
 VELOCITY_S = 0.25  # time constant of the velocity
 FORESEEN_S = 0.5  # nobody is expected to walk on for longer
@@ -50,7 +52,8 @@ class Tracker:
 
     A track moves on with constant velocity, as in SORT (Bewley et al., ICIP 2016), here of an alpha-beta filter, the
     steady state of its Kalman filter. It is remembered for `memory_s` seconds out of sight. Someone new is shown, with
-    the next id, once the pose is sure or the detector has found them twice; with `at_once` always, as for stills.
+    the next id, once the pose is sure or the detector has found them twice; with `at_once` always, as for stills. The
+    detector's word is not enough where its score is low and no more than a face is seen: things look like that, too.
 
     score_threshold: keypoints at or below it say nothing. patience: detector rounds that a person whom only the
     pose network sees survives.
@@ -124,7 +127,8 @@ class Tracker:
         out_of_sight = _rows(self._tracks, np.setdiff1d(np.arange(len(before)), old_rows))
         weaker = (before.sure[old_rows] >= FRAMES_SURE) & (continued.sure == 0)
         gone = out_of_sight.visible & (out_of_sight.sure >= FRAMES_SURE)
-        self.wants_detector = bool(weaker.any() or gone.any() or (now.track_ids == 0).any())
+        in_doubt = (now.track_ids == 0) & (now.found < ROUNDS_FOUND)
+        self.wants_detector = bool(weaker.any() or gone.any() or in_doubt.any())
         self._tracks = _joined(now, replace(out_of_sight, visible=np.zeros(len(out_of_sight), np.bool_)))
         return _poses(_rows(now, now.track_ids > 0))
 
@@ -136,7 +140,8 @@ class Tracker:
 
     def _named(self, tracks: Tracks) -> Tracks:
         """Ids for those who have none yet and are to be shown."""
-        known = (tracks.sure > 0) | (tracks.found >= ROUNDS_FOUND) | self._at_once
+        seen = (tracks.box_scores >= CLEAR_BOX) | (self._sure_share(tracks) >= PART_SHARE)
+        known = (tracks.sure > 0) | ((tracks.found >= ROUNDS_FOUND) & seen) | self._at_once
         born = np.flatnonzero((tracks.track_ids == 0) & known)
         ids = tracks.track_ids.copy()
         ids[born] = self._next_id + np.arange(len(born))
@@ -185,8 +190,13 @@ class Tracker:
 
     def _is_sure(self, poses: Poses) -> BoolArray:
         """Whose pose is sure, [N]."""
-        sure: BoolArray = self._sure_points(poses)[:, self._steady].mean(axis=1) >= SURE_SHARE
+        sure: BoolArray = self._sure_share(poses) >= SURE_SHARE
         return sure
+
+    def _sure_share(self, poses: Poses) -> FloatArray:
+        """Share of each person's steady keypoints that are sure, [N]."""
+        share: FloatArray = self._sure_points(poses)[:, self._steady].mean(axis=1)
+        return share
 
     def _oks(self, one: Poses, other: Poses) -> FloatArray:
         """Object keypoint similarity [A, B] of the steady keypoints, relative to the smaller body."""

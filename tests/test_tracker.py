@@ -270,3 +270,18 @@ def test_any_time_will_do(tracker: Tracker, times: list[float]) -> None:
     see(tracker, found(), times[-1] + 0.04)
     see(tracker, found(), times[-1] + 2.0)
     assert detect(tracker, found([100, 100, 150, 250]), times[-1] + 2.04).track_ids.tolist() == [2]
+
+
+@pytest.mark.parametrize(("box_score", "joint", "shown"), [(0.45, 0.05, 0), (0.45, 0.4, 1), (0.6, 0.05, 1)])
+def test_a_likely_box_or_a_joint_makes_a_person_of_a_face(
+    tracker: Tracker, box_score: float, joint: float, shown: int
+) -> None:
+    """A traffic cone, say, in which the detector is not sure and the pose network sees a face and nothing else."""
+    for frame in range(4):
+        people = tracker.confirm(found([100, 100, 120, 130], score=box_score), frame / 25)
+        keypoints, scores = standing(people.boxes, 0.05)
+        scores[:, :5] = 0.4
+        scores[:, 5] = joint
+        poses = tracker.update(people, keypoints, scores, frame / 25)
+    assert len(poses) == shown
+    assert not tracker.wants_detector
