@@ -54,10 +54,13 @@ def pose_file(path: Path) -> Path:
 
 
 def convolutions(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
-    """Names of the convolutions whose inputs are dequantised, and of the others."""
-    dequantised = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    """Names of the convolutions whose inputs are dequantised, if need be before they are joined, and of the others."""
+    dequantised: set[str] = set()
     found: tuple[set[str], set[str]] = (set(), set())
     for node in model.graph.node:
+        hands_on = node.op_type in ("Concat", "MaxPool") and dequantised.issuperset(node.input)
+        if hands_on or node.op_type == "DequantizeLinear":
+            dequantised.update(node.output)
         if node.op_type == "Conv":
             found[not dequantised.issuperset(node.input[:2])].add(node.name)
     return found
