@@ -5,8 +5,6 @@ A CSPNet trunk, a path aggregation neck of additions alone, and anchor-free head
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -33,8 +31,6 @@ class PersonDetectorNetwork(nn.Module):
         self.outputs = nn.ModuleList(nn.Conv2d(WIDTH, 1 + 4 * BINS, 1) for _ in STRIDES)
         self.up = nn.Upsample(scale_factor=2, mode="bilinear")
         self.down = nn.AvgPool2d(2)
-        for output in self.outputs:
-            _start_output(output)
 
     def forward(self, image: Tensor) -> Tensor:
         fine, middle, coarse = (lateral(x) for lateral, x in zip(self.lateral, self.trunk(image), strict=True))
@@ -44,14 +40,6 @@ class PersonDetectorNetwork(nn.Module):
         coarse = coarse + self.down(middle)
         levels = zip(self.outputs, self.towers, (fine, middle, coarse), strict=True)
         return torch.cat([output(tower(x)).flatten(2).transpose(1, 2) for output, tower, x in levels], 1)
-
-
-def _start_output(output: nn.Module) -> None:
-    """Start where training is stable: a person is rare (1 %)."""
-    assert isinstance(output, nn.Conv2d) and output.bias is not None
-    nn.init.normal_(output.weight, std=0.01)
-    with torch.no_grad():
-        output.bias[0] = -math.log(99)
 
 
 def cells(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:

@@ -1,27 +1,9 @@
-"""Inverted residuals (MobileNetV2, Sandler et al., CVPR 2018), and the trunk of small networks that they make."""
+"""Inverted residuals (MobileNetV2, Sandler et al., CVPR 2018) and the convolutions that they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-
-from engines.compose import MEAN, STD
-
-# Expansion, kernel, stride of the first block, output channels, blocks.
-Stage = tuple[int, int, int, int, int]
-
-
-def accept_normalised(weight: Tensor, mean: float, deviation: float) -> Tensor:
-    """Make a first layer, trained on (RGB - mean) / deviation, one for our images, which have ImageNet's.
-
-    weight: [C, 3, h, w], changed in place. Returns what its outputs lack then, [C].
-    """
-    scale, offset = 255 / deviation * torch.tensor(STD), (255 * torch.tensor(MEAN) - mean) / deviation
-    lacking = (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3))
-    weight *= scale.view(1, 3, 1, 1)
-    return lacking
 
 
 def same_padding(kernel: int, stride: int) -> tuple[int, int]:
@@ -68,12 +50,12 @@ class InvertedResidual(nn.Module):
     Biases stand for batch normalisations, which the published weights have folded away.
     """
 
-    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
         width = inputs * expansion
         self.residual = stride == 1 and inputs == outputs
         self._expand_conv = nn.Conv2d(inputs, width, 1) if expansion > 1 else nn.Identity()
-        self._depthwise_conv = DepthwiseConv2d(width, kernel, stride)
+        self._depthwise_conv = DepthwiseConv2d(width, 3, stride)
         self._project_conv = nn.Conv2d(width, outputs, 1)
         self.activation = nn.ReLU6(inplace=True)
 
@@ -84,39 +66,3 @@ class InvertedResidual(nn.Module):
         y = self.activation(self._depthwise_conv(y))
         y = self._project_conv(y)
         return x + y if self.residual else y
-
-
-class InvertedResidualTrunk(nn.Module):
-    """A stem and stages of inverted residuals: image [N, 3, h, w] -> features of strides 4, 8, 16 and 32.
-
-    feature_stages: those whose last blocks are the four outputs. channels: of these.
-    """
-
-    def __init__(self, stem: int, stages: Sequence[Stage], feature_stages: Sequence[int]) -> None:
-        super().__init__()
-        self._conv_stem = SameConv2d(3, stem, 3, 2)
-        self.activation = nn.ReLU6(inplace=True)
-        blocks: list[nn.Module] = []
-        inputs, self._last_blocks = stem, list[int]()
-        for number, (expansion, kernel, first_stride, outputs, count) in enumerate(stages):
-            for block in range(count):
-                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, 1 if block else first_stride))
-                inputs = outputs
-            if number in feature_stages:
-                self._last_blocks.append(len(blocks) - 1)
-        self.channels = tuple(stages[number][3] for number in feature_stages)
-        self._blocks = nn.ModuleList(blocks)
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        x = self.activation(self._conv_stem(image))
-        features = []
-        for number, block in enumerate(self._blocks):
-            x = block(x)
-            if number in self._last_blocks:
-                features.append(x)
-        return features
-
-    def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as they are."""
-        for module in (self._conv_stem, *self._blocks[:blocks]):
-            module.requires_grad_(False)

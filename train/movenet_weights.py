@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engines.compose import MEAN, STD
 from train.checkpoints import CheckpointError
-from train.inverted_residual import accept_normalised
 from train.mobile import BLOCKS, MobileTrunk
 from train.tfjs import read_graph, torch_kernel
 
@@ -39,7 +39,18 @@ def load_movenet(trunk: MobileTrunk, path: Path) -> None:
     with torch.no_grad():
         stem_bias = trunk._conv_stem.bias
         assert stem_bias is not None
-        stem_bias += accept_normalised(trunk._conv_stem.weight, HALF_RANGE, HALF_RANGE)
+        stem_bias += _accept_normalised(trunk._conv_stem.weight, HALF_RANGE, HALF_RANGE)
+
+
+def _accept_normalised(weight: Tensor, mean: float, deviation: float) -> Tensor:
+    """Make a first layer, trained on (RGB - mean) / deviation, one for our images, which have ImageNet's.
+
+    weight: [C, 3, h, w], changed in place. Returns what its outputs lack then, [C].
+    """
+    scale, offset = 255 / deviation * torch.tensor(STD), (255 * torch.tensor(MEAN) - mean) / deviation
+    lacking = (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3))
+    weight *= scale.view(1, 3, 1, 1)
+    return lacking
 
 
 def _names() -> dict[str, str]:
