@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from engines.engine import open_engine
 from engines.manifest import METADATA_KEY, Manifest
 from pipeline.pose import PoseEstimator
 from pipeline.skeletons import COCO
+from tests.helpers import REPOSITORY
 from train.movenet import movenet_pose
 
 SIDE = 64
@@ -66,3 +69,9 @@ def test_the_flip_test_is_for_networks_of_ours() -> None:
 def test_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got \[\[1, 64, 64, 3\]\] and \[\[1, 1, 33, 3\]\]"):
         movenet_pose(fake_movenet(keypoints=33), "other")
+
+
+def test_its_script_needs_no_pytorch() -> None:
+    # TensorFlow, which reads the graph, gets an environment without it.
+    program = "import sys; sys.modules['torch'] = None; import train.movenet, train.tfjs"
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True)

@@ -53,7 +53,7 @@ def _convolution(weights: Weights, number: int, path: Path) -> tuple[Tensor, Ten
         kernel, bias = weights[f"{KERNEL}_{number}" if number else KERNEL], weights[BIASES[number]]
     except KeyError as error:
         raise _other(path, f"no weights {error}") from error
-    return torch_kernel(kernel), torch.from_numpy(bias)
+    return torch.from_numpy(torch_kernel(kernel)), torch.from_numpy(bias)
 
 
 def _other(path: Path, found: str) -> CheckpointError:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 Weights = Mapping[str, npt.NDArray[Any]]
 
@@ -46,9 +44,9 @@ def _arrays(manifest: list[Mapping[str, Any]], folder: Path) -> dict[str, npt.ND
     return arrays
 
 
-def torch_kernel(kernel: npt.NDArray[Any], depthwise: bool = False) -> Tensor:
-    """[height, width, inputs, outputs] -> [outputs, inputs, height, width].
+def torch_kernel(kernel: npt.NDArray[Any], depthwise: bool = False) -> npt.NDArray[Any]:
+    """A convolution's weights as PyTorch has them: [height, width, inputs, outputs] -> [outputs, inputs, height, width].
 
     depthwise: [height, width, channels, 1] -> [channels, 1, height, width].
     """
-    return torch.from_numpy(kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1)))
+    return kernel.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
