@@ -20,10 +20,12 @@ from train.parity import HEATMAPS
 SWITCHES = "int8_layers"
 # By whose error the layers are judged: the network's own answer, and behind it a pose network's keypoints.
 JUDGED = {"pose": (HEATMAPS, "keypoints"), "person_detector": ("network/scores",)}
-# auto keeps no more layers than this share of all, and ends where the next one gains less than this share.
+# auto keeps no more layers than this share of the convolutions, and ends where the next one gains less than this share.
 AUTO = "auto"
 MOST_KEPT, LEAST_GAIN = 0.1, 0.1
 Flags = npt.NDArray[np.bool_]
+# What hands on rounded values, so that NNCF rounds before it what convolutions behind it read.
+HANDS_ON = ("Concat", "MaxPool", "AveragePool", "Resize")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class LayerCost:
 class SwitchedNetwork:
     """An int8 network in float32 arithmetic whose layers are int8 or float, each as it is asked for.
 
-    layers: the names of the nodes that read int8 tensors, in the order of the run. Runs in ONNX Runtime.
+    layers: the names of the nodes that read int8 tensors, in the order of the run; convolutions: which of them are
+    convolutions, bool [layers]. Runs in ONNX Runtime.
     """
 
     def __init__(self, model: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
@@ -52,6 +55,8 @@ class SwitchedNetwork:
         switched, self.layers = with_switches(expand_float32(model), quantized, self._judged[0])
         if not self.layers:
             raise ValueError("expected an int8 network, got one without int8 layers")
+        kinds = {node.name: node.op_type for node in quantized.graph.node}
+        self.convolutions = np.array([kinds[layer] == "Conv" for layer in self.layers])
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         content = switched.SerializeToString()
@@ -72,17 +77,21 @@ class SwitchedNetwork:
         return [cost.layer for cost in costs[: int(keep_float)]], costs
 
     def costs(self, batches: Sequence[Image]) -> list[LayerCost]:
-        """What each layer costs when it alone is int8, the worst first."""
+        """What each convolution costs when it alone is int8, the worst first.
+
+        What else reads int8 (sums, joins, maxima) rounds what convolutions beside it round as well.
+        """
         reference = self(batches, np.zeros(len(self.layers), np.bool_))
-        alone = tqdm(np.eye(len(self.layers), dtype=np.bool_), "layers", leave=False, disable=None)
-        pairs = zip(self.layers, alone, strict=True)
-        found = [LayerCost(layer, *difference(reference, self(batches, flags))) for layer, flags in pairs]
+        alone = tqdm(np.eye(len(self.layers), dtype=np.bool_)[self.convolutions], "layers", leave=False, disable=None)
+        found = [
+            LayerCost(self.layers[int(flags.argmax())], *difference(reference, self(batches, flags))) for flags in alone
+        ]
         return sorted(found, key=lambda cost: -cost.answer)
 
     def fewest(self, batches: Sequence[Image], costs: Sequence[LayerCost]) -> list[str]:
         """The worst layers that are worth keeping in float: with each, the rest's error falls by LEAST_GAIN or more.
 
-        costs: worst first. At most MOST_KEPT of all layers.
+        costs: worst first. At most MOST_KEPT of them.
         """
         none = np.zeros(len(self.layers), np.bool_)
         reference, flags = self(batches, none), ~none
@@ -124,12 +133,13 @@ def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto, answer: st
     result.CopyFrom(quantized)
     plain = {node.name: node for node in model.graph.node}
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
-    makers = {name: node for node in quantized.graph.node for name in node.output}
+    unrounded = _Unrounded(quantized)
     added: dict[str, TensorProto] = {}
     nodes: list[NodeProto] = []
     layers: list[str] = []
     for node in result.graph.node:
-        before = _before_rounding(node, makers) if not _is_rounding(node) else {}
+        before = {} if _is_rounding(node) or node.op_type in (*HANDS_ON, "Shape") else unrounded.inputs(node)
+        nodes.extend(unrounded.take_twins())
         if before:
             twin = plain[node.name]
             before.update(
@@ -155,14 +165,48 @@ def _is_rounding(node: NodeProto) -> bool:
     return node.op_type in ("QuantizeLinear", "DequantizeLinear")
 
 
-def _before_rounding(node: NodeProto, makers: Mapping[str, NodeProto]) -> dict[int, str]:
-    """The places of a node's int8 activations -> the tensors that were rounded to them."""
-    found = {}
-    for place, name in enumerate(node.input):
-        maker = makers.get(name)
-        if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in makers:
-            found[place] = makers[maker.input[0]].input[0]
-    return found
+class _Unrounded:
+    """For the tensors of an int8 file: what was there before activations were rounded."""
+
+    def __init__(self, quantized: onnx.ModelProto) -> None:
+        self._makers = {name: node for node in quantized.graph.node for name in node.output}
+        self._twins: list[NodeProto] = []
+        self._made: set[str] = set()
+
+    def inputs(self, node: NodeProto) -> dict[int, str]:
+        """The places of a node's rounded inputs -> the tensors before rounding."""
+        found = {place: self._before(name) for place, name in enumerate(node.input)}
+        return {place: before for place, before in found.items() if before is not None}
+
+    def take_twins(self) -> list[NodeProto]:
+        """The nodes that make these tensors and were not taken yet."""
+        twins, self._twins = self._twins, []
+        return twins
+
+    def _before(self, name: str) -> str | None:
+        """The tensor before rounding, behind a twin of each node that only handed it on; None for one not rounded."""
+        maker = self._makers.get(name)
+        if maker is None:
+            return None
+        if maker.op_type == "DequantizeLinear" and maker.input[0] in self._makers:
+            return self._makers[maker.input[0]].input[0]
+        before = self.inputs(maker) if maker.op_type in HANDS_ON else {}
+        if not before:
+            return None
+        if name not in self._made:
+            self._made.add(name)
+            self._twins.append(_reading(maker, before, f"{name}.unrounded"))
+        return f"{name}.unrounded"
+
+
+def _reading(node: NodeProto, inputs: Mapping[int, str], output: str) -> NodeProto:
+    """A copy of a node with these of its inputs, by place, and that one output."""
+    twin = NodeProto()
+    twin.CopyFrom(node)
+    twin.name, twin.output[0] = output, output
+    for place, tensor in inputs.items():
+        twin.input[place] = tensor
+    return twin
 
 
 def _switches(

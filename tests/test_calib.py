@@ -25,7 +25,7 @@ from engines.engine import open_engine, read_manifest
 from engines.onnx_facts import calibration_of
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
-from tests.helpers import FakeEngine, pose_manifest
+from tests.helpers import REPOSITORY, FakeEngine, pose_manifest
 from tests.tiny_data import squares_folder
 from tests.tiny_networks import HEIGHT, WIDTH, detector_file, layered_pose_model
 from train.datasets.coco_layout import held_out
@@ -199,6 +199,17 @@ def test_the_layer_that_int8_hurts_most_is_named_and_kept_layers_stay_float(tmp_
     assert convolutions(kept) == ({"network/first", "network/third"}, {"network/second", "network/last"})
     with pytest.raises(ValueError, match="no layer network/none"):
         layered(keep_float=["network/none"])
+
+
+def test_only_convolutions_are_kept_in_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = (REPOSITORY / "models" / f"person_detector{kind}.onnx" for kind in ("", "_int8"))
+    network = SwitchedNetwork(*map(onnx.load, files))
+    others = {layer for layer, convolution in zip(network.layers, network.convolutions, strict=True) if not convolution}
+    assert others == {f"network//network/Add{number}" for number in ("", "_1", "_2", "_3")}
+    monkeypatch.setattr(sensitivity, "difference", lambda reference, other: (0.0, 0.0))
+    monkeypatch.setattr(SwitchedNetwork, "__call__", lambda self, batches, int8: [])
+    costs = network.costs([])
+    assert {cost.layer for cost in costs} == set(network.layers) - others and len(costs) >= 30
 
 
 def test_all_switches_on_are_the_int8_file_and_all_off_the_float_one(tmp_path: Path) -> None:
