@@ -189,7 +189,7 @@ class _Unrounded:
         if maker is None:
             return None
         if maker.op_type == "DequantizeLinear" and maker.input[0] in self._makers:
-            return self._makers[maker.input[0]].input[0]
+            return str(self._makers[maker.input[0]].input[0])
         before = self.inputs(maker) if maker.op_type in HANDS_ON else {}
         if not before:
             return None

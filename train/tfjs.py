@@ -45,7 +45,7 @@ def _arrays(manifest: list[Mapping[str, Any]], folder: Path) -> dict[str, npt.ND
 
 
 def torch_kernel(kernel: npt.NDArray[Any], depthwise: bool = False) -> npt.NDArray[Any]:
-    """A convolution's weights as PyTorch has them: [height, width, inputs, outputs] -> [outputs, inputs, height, width].
+    """Weights as PyTorch has them: [height, width, inputs, outputs] -> [outputs, inputs, height, width].
 
     depthwise: [height, width, channels, 1] -> [channels, 1, height, width].
     """
