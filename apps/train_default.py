@@ -25,44 +25,42 @@ from train.datasets.files import write_json
 DONE = "done.json"
 PRETRAINED = ("movenet-lightning.json", "movenet-thunder.json", "movenet_thunder.onnx", "nanodet.json")
 TRAINING = "--workers {workers} --device {device}"
-BY_BOTH = "--pose {pretrained}/movenet_thunder.onnx --pose {out}/first_file/edge_coco_256x192.onnx "
+BY_BOTH = "--pose {pretrained}/movenet_thunder.onnx --pose {out}/first_file/coco_edge_large_256x192.onnx "
 LABEL = f"train pseudo-label {BY_BOTH}--score 0.3 --spread 1 --keypoints 4 "
-COCO, LSPET = "--more {out}/by_both_coco=4", "--more {out}/by_both_lspet"
-POSE = "train pose --data {out}/mended "
+MORE = "--more {out}/by_both_coco=8 --more {out}/by_both_lspet=0.6 "
+POSE, LARGE = f"train pose --data {{out}}/mended {MORE}", "--model coco_edge_large_256x192 "
 CALIB = "calib --images {data}/coco_train/images {data}/lspet/images "
 INT8 = f"{CALIB}--annotations {{data}}/coco_train/person_keypoints.json --detector {{models}}/person_detector.onnx "
 # In this order; {data}, {out}, {pretrained}, {models}, {workers} and {device} are the options'.
 STEPS: Mapping[str, str] = {
-    "pose, first": (
-        "train pose --data {data} --init {pretrained}/movenet-lightning.json --out {out}/first --epochs 3 " + TRAINING
+    "pose, large, first": (
+        f"train pose --data {{data}} {LARGE}--init {{pretrained}}/movenet-thunder.json --out {{out}}/first "
+        f"--epochs 4 {TRAINING}"
     ),
-    "pose, its file": "train export --weights {out}/first/last.pt --out {out}/first_file",
+    "its file": "train export --weights {out}/first/last.pt --out {out}/first_file",
     "labels mended": f"train relabel --data {{data}} {BY_BOTH}--out {{out}}/mended",
     "labels by both": f"{LABEL}--data {{data}}/lspet --height 40 --out {{out}}/by_both_lspet",
     "labels by both, COCO's people": f"{LABEL}--data {{data}}/coco_train --height 32 --out {{out}}/by_both_coco",
     "pose, large": (
-        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{pretrained}}/movenet-thunder.json "
-        f"--out {{out}}/large1 --epochs 4 {TRAINING}"
-    ),
-    "pose, large, on": (
-        f"{POSE}--model coco_edge_large_256x192 {COCO} {LSPET}=0.5 --init {{out}}/large1/last.pt "
-        f"--out {{out}}/large2 --epochs 4 --learning-rate 6e-4 {TRAINING}"
+        f"{POSE}{LARGE}--init {{out}}/first/last.pt --out {{out}}/large --epochs 8 --learning-rate 5e-4 {TRAINING}"
     ),
     "pose": (
-        f"{POSE}{COCO} --teacher {{out}}/large1/last.pt --init {{pretrained}}/movenet-lightning.json "
+        f"{POSE}--teacher {{out}}/first/last.pt --init {{pretrained}}/movenet-lightning.json "
         f"--out {{out}}/pose --epochs 6 {TRAINING}"
     ),
+    "pose, on": (
+        f"{POSE}--init {{out}}/pose/last.pt --out {{out}}/pose_on --epochs 12 --learning-rate 5e-4 {TRAINING}"
+    ),
     "pose, small": (
-        f"{POSE}--model edge_coco_128x96 {COCO} {LSPET} --init {{out}}/pose/last.pt "
-        f"--out {{out}}/small --epochs 3 {TRAINING}"
+        f"{POSE}--model edge_coco_128x96 --init {{out}}/pose_on/last.pt --out {{out}}/small --epochs 3 {TRAINING}"
     ),
     "detector": "train detector --data {data} --init {pretrained}/nanodet.json --out {out}/detector " + TRAINING,
     "files": (
-        "train export --weights {out}/pose/last.pt --calibrate {data} --with-checkpoint "
+        "train export --weights {out}/pose_on/last.pt --calibrate {data} --with-checkpoint "
         "--detector {out}/detector/last.pt --detector-blend {pretrained}/nanodet.json=0.6 --detection-threshold 0.4 "
         "--out {models}"
     ),
-    "large file": "train export --weights {out}/large2/last.pt --calibrate {data} --with-checkpoint --out {models}",
+    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --with-checkpoint --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
     "detector's int8 file": (CALIB + "--model {models}/person_detector.onnx --out {models}/person_detector_int8.onnx"),

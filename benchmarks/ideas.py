@@ -36,7 +36,7 @@ from train.intervals import average_precision_difference, average_precision_inte
 from train.loop import fit
 from train.mobile import BLOCKS
 from train.recipes import EDGE, Recipe
-from train.tasks import COCO_WEIGHT, PoseTask, folder_data
+from train.tasks import POSE_WEIGHTS, PoseTask, folder_data
 from train.torch_engine import PoseEngine
 from train.truth import Truth, truth_of
 from train.zoo import ZooModel, zoo_model
@@ -92,7 +92,8 @@ def _without_bystanders(given: Given) -> Run:
 
 
 def _unequal(given: Given) -> Run:
-    return _learning(given, [(part, 1.0 if weight == COCO_WEIGHT else weight) for part, weight in given.data.train])
+    equal = dict.fromkeys(POSE_WEIGHTS.values(), 1.0)
+    return _learning(given, [(part, equal.get(weight, weight)) for part, weight in given.data.train])
 
 
 def _more(folder: Path | None, given: Given, weight: float) -> Run:
@@ -146,7 +147,7 @@ IDEAS: Mapping[str, Callable[[Given], Run]] = {
     "no colour, blur and covers": lambda given: _augmented(given, appearance=False),
     "not turned upright": lambda given: _augmented(given, upright_probability=0.0),
     "no bystanders": _without_bystanders,
-    "COCO people drawn once": _unequal,
+    "everyone drawn as often": _unequal,
     "sides cut off": lambda given: _augmented(given, cut_probability=0.3),
     "sides cut off, absent joints taught": lambda given: _augmented(given, cut_probability=0.3, absent_weight=0.5),
     "people labelled by networks": lambda given: _more(given.labelled, given, 1.0),

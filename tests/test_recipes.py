@@ -87,7 +87,9 @@ def test_fewer_epochs_keep_the_milestones_in_their_places() -> None:
     assert (schedule.epochs, schedule.milestones) == (21, (17, 20))
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"epochs": -1}, {"validate_every": 0}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": 0.0}, {"trunk_rate": 0.0}, {"epochs": -1}, {"validate_every": 0}, {"seed": -1}]
+)
 def test_impossible_values_are_named(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=name.replace("_", " ")):

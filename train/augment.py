@@ -21,7 +21,7 @@ HALF_BODY_JOINTS = 8
 HALF_BODY_PADDING = 1.5
 UPRIGHT_PADDING = 1.25 * 1.15
 # How people are cut off: the axis, whether its upper end, the least and most of their size; and how often each way is.
-CUTS = ((1, True, 0.2, 0.75), (1, False, 0.1, 0.5), (0, False, 0.1, 0.5), (0, True, 0.1, 0.5))
+CUTS = ((1, True, 0.2, 0.88), (1, False, 0.1, 0.5), (0, False, 0.1, 0.5), (0, True, 0.1, 0.5))
 CUT_SIDES = (0.7, 0.06, 0.12, 0.12)
 # How far someone's outline is from the joints, in sizes, and the padding of the box.
 CUT_MARGIN = 0.06
@@ -36,8 +36,8 @@ class Augmentation:
     rotation: standard deviation in degrees, normal, cut at twice that; 60 % of the crops are rotated.
     shift: furthest that the centre moves, uniformly, in sizes of the padded box.
     upright: how often someone tilted is first turned upright. Other names ending in `probability` say how often.
-    cut: how often a side of the person (mostly from the chest, hips or knees down) is cut off, as the edge of a picture
-    does with people near the camera.
+    cut: how often a side of the person (mostly from the neck, chest, hips or knees down) is cut off, as the edge of a
+    picture does with people near the camera.
     appearance: colours, blur, noise and covers change as well.
     absent_weight: of joints that are known to lie outside the crop, whose heatmap should be empty; 0 as in the
     reference: nothing is learnt from them.
@@ -149,8 +149,8 @@ def _turn(rotation: float) -> FloatArray:
 def cut_view(joints: FloatArray, rotation: float, aspect: float, rng: np.random.Generator) -> View:
     """The view of what is left of a person, joints [K, 3], of whom one side is cut off, as by the edge of a picture.
 
-    rotation: degrees of the frame in which the person is upright. Mostly the lower side is cut, between a quarter and
-    four fifths from above; at times the upper, left or right one, less of it.
+    rotation: degrees of the frame in which the person is upright. Mostly the lower side is cut, from the shins up to
+    all but the head; at times the upper, left or right one, less of it.
     """
     turn = _turn(rotation)
     points = joints[joints[:, 2] > 0, :2] @ turn.T

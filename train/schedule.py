@@ -37,7 +37,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the first value that no training can have."""
-        for name in ("epochs", "learning_rate", "validate_every"):
+        for name in ("epochs", "learning_rate", "trunk_rate", "validate_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name.replace('_', ' ')} should be above 0, got {getattr(self, name)}")
         if self.seed < 0:

@@ -35,9 +35,9 @@ from train.torch_engine import DetectorEngine, PoseEngine
 from train.zoo import ZooModel
 
 DETECTOR_TRAINING_SIDE = 448
-# COCO's pictures are what cameras see, and few: one is drawn as often as this many of the sports pictures.
-COCO_WEIGHT = 6.0
-DETECTOR_WEIGHTS = {"coco_train": COCO_WEIGHT, "lspet": 0.1}
+# How often each person, and for the detector each picture, is drawn in an epoch: COCO's are what cameras see, and few.
+POSE_WEIGHTS = {"coco_train": 20.0, "lspet": 0.4}
+DETECTOR_WEIGHTS = {"coco_train": 6.0, "lspet": 0.1}
 
 
 def folder_data(folder: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSet:
@@ -45,7 +45,7 @@ def folder_data(folder: Path, more: Sequence[tuple[Path, float]] = ()) -> DataSe
 
     more: other folders with person_keypoints.json and images/, all of them for training, and their people's weights.
     """
-    train = [(split(folder / "coco_train", False), COCO_WEIGHT), (split(folder / "lspet", False), 1.0)]
+    train = [(split(folder / name, False), weight) for name, weight in POSE_WEIGHTS.items()]
     train += [(load_pictures(part), weight) for part, weight in more]
     held_out = split(folder / "coco_train", True)
     annotations = folder / "coco_train" / "person_keypoints.json"

@@ -64,6 +64,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--epochs", type=int)
     command.add_argument("--batch", type=int, help="samples that a process takes at a time")
     command.add_argument("--learning-rate", type=float)
+    command.add_argument("--trunk-rate", type=float, metavar="SHARE", help="of the learning rate, for the trunk")
     command.add_argument("--validate-every", type=int, metavar="EPOCHS")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--workers", type=int, default=2, help="data processes of each process (2)")
@@ -131,7 +132,7 @@ def _schedule(schedule: Schedule, options: argparse.Namespace) -> Schedule:
     """The recipe's schedule with what the user wants else."""
     if options.epochs is not None:
         schedule = schedule.lasting(options.epochs)
-    given = {name: getattr(options, name) for name in ("learning_rate", "validate_every")}
+    given = {name: getattr(options, name) for name in ("learning_rate", "trunk_rate", "validate_every")}
     chosen = {name: value for name, value in given.items() if value is not None}
     return replace(schedule, **chosen, seed=options.seed, mixed_precision=not options.float32)
 
