@@ -62,7 +62,9 @@ STEPS: Mapping[str, str] = {
     ),
     "large file": "train export --weights {out}/large/last.pt --calibrate {data} --with-checkpoint --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
-    "int8 file": INT8 + "--model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx",
+    "int8 file": (
+        INT8 + "--keep-float 1 --model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx"
+    ),
     "detector's int8 file": (CALIB + "--model {models}/person_detector.onnx --out {models}/person_detector_int8.onnx"),
     "large int8 file": (
         INT8 + "--model {models}/coco_edge_large_256x192.onnx --out {models}/coco_edge_large_256x192_int8.onnx"
