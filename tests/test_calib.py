@@ -209,7 +209,7 @@ def test_only_convolutions_are_kept_in_float(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sensitivity, "difference", lambda reference, other: (0.0, 0.0))
     monkeypatch.setattr(SwitchedNetwork, "__call__", lambda self, batches, int8: [])
     costs = network.costs([])
-    assert {cost.layer for cost in costs} == set(network.layers) - others and len(costs) >= 30
+    assert {cost.layer for cost in costs} == set(network.layers) - others and len(costs) > 25
 
 
 def test_all_switches_on_are_the_int8_file_and_all_off_the_float_one(tmp_path: Path) -> None:
