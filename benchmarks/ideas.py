@@ -36,7 +36,7 @@ from train.intervals import average_precision_difference, average_precision_inte
 from train.loop import fit
 from train.mobile import BLOCKS
 from train.recipes import EDGE, Recipe
-from train.tasks import POSE_WEIGHTS, PoseTask, folder_data
+from train.tasks import PoseTask, folder_data
 from train.torch_engine import PoseEngine
 from train.truth import Truth, truth_of
 from train.zoo import ZooModel, zoo_model
@@ -92,8 +92,7 @@ def _without_bystanders(given: Given) -> Run:
 
 
 def _unequal(given: Given) -> Run:
-    equal = dict.fromkeys(POSE_WEIGHTS.values(), 1.0)
-    return _learning(given, [(part, equal.get(weight, weight)) for part, weight in given.data.train])
+    return _learning(given, [(part, 1.0) for part, _ in given.data.train])
 
 
 def _more(folder: Path | None, given: Given, weight: float) -> Run:

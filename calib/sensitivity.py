@@ -43,8 +43,8 @@ class LayerCost:
 class SwitchedNetwork:
     """An int8 network in float32 arithmetic whose layers are int8 or float, each as it is asked for.
 
-    layers: the names of the nodes that read int8 tensors, in the order of the run; convolutions: which of them are
-    convolutions, bool [layers]. Runs in ONNX Runtime.
+    layers: the names of the nodes that read int8 tensors, in the order of the run; convolutions: of those that are
+    convolutions. Runs in ONNX Runtime.
     """
 
     def __init__(self, model: onnx.ModelProto, quantized: onnx.ModelProto) -> None:
@@ -56,7 +56,7 @@ class SwitchedNetwork:
         if not self.layers:
             raise ValueError("expected an int8 network, got one without int8 layers")
         kinds = {node.name: node.op_type for node in quantized.graph.node}
-        self.convolutions = np.array([kinds[layer] == "Conv" for layer in self.layers])
+        self.convolutions = [layer for layer in self.layers if kinds[layer] == "Conv"]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         content = switched.SerializeToString()
@@ -82,9 +82,10 @@ class SwitchedNetwork:
         What else reads int8 (sums, joins, maxima) rounds what convolutions beside it round as well.
         """
         reference = self(batches, np.zeros(len(self.layers), np.bool_))
-        alone = tqdm(np.eye(len(self.layers), dtype=np.bool_)[self.convolutions], "layers", leave=False, disable=None)
+        names = np.array(self.layers)
         found = [
-            LayerCost(self.layers[int(flags.argmax())], *difference(reference, self(batches, flags))) for flags in alone
+            LayerCost(layer, *difference(reference, self(batches, names == layer)))
+            for layer in tqdm(self.convolutions, "layers", leave=False, disable=None)
         ]
         return sorted(found, key=lambda cost: -cost.answer)
 
@@ -133,22 +134,27 @@ def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto, answer: st
     result.CopyFrom(quantized)
     plain = {node.name: node for node in model.graph.node}
     floats = {tensor.name: tensor for tensor in model.graph.initializer}
-    unrounded = _Unrounded(quantized)
+    before: dict[str, str] = {}  # of a tensor behind a rounding: what it would be without
     added: dict[str, TensorProto] = {}
     nodes: list[NodeProto] = []
     layers: list[str] = []
     for node in result.graph.node:
-        before = {} if _is_rounding(node) or node.op_type in (*HANDS_ON, "Shape") else unrounded.inputs(node)
-        nodes.extend(unrounded.take_twins())
-        if before:
-            twin = plain[node.name]
-            before.update(
-                {place: twin.input[place] for place in range(1, len(twin.input)) if twin.input[place] in floats}
-            )
-            for name in before.values():
+        unrounded = {place: before[name] for place, name in enumerate(node.input) if name in before}
+        if node.op_type == "QuantizeLinear":
+            before[node.output[0]] = node.input[0]
+        elif node.op_type == "DequantizeLinear" and unrounded:
+            before[node.output[0]] = unrounded[0]
+        elif node.op_type in HANDS_ON and unrounded:
+            twin = _reading(node, unrounded, f"{node.output[0]}.unrounded")
+            before[node.output[0]] = twin.output[0]
+            nodes.append(twin)
+        elif node.op_type != "Shape" and unrounded:
+            kernel = {place: name for place, name in enumerate(plain[node.name].input) if place and name in floats}
+            unrounded |= kernel
+            for name in unrounded.values():
                 if name in floats:
                     added[f"{name}.plain"] = _renamed(floats[name])
-            nodes.extend(_switches(node, before, floats, len(layers)))
+            nodes.extend(_switches(node, unrounded, floats, len(layers)))
             added[f"{SWITCHES}/{len(layers)}"] = numpy_helper.from_array(
                 np.array(len(layers)), f"{SWITCHES}/{len(layers)}"
             )
@@ -159,44 +165,6 @@ def with_switches(model: onnx.ModelProto, quantized: onnx.ModelProto, answer: st
     graph = helper.make_graph(nodes, "switched", inputs, outputs, [*result.graph.initializer, *added.values()])
     result.graph.CopyFrom(graph)
     return result, layers
-
-
-def _is_rounding(node: NodeProto) -> bool:
-    return node.op_type in ("QuantizeLinear", "DequantizeLinear")
-
-
-class _Unrounded:
-    """For the tensors of an int8 file: what was there before activations were rounded."""
-
-    def __init__(self, quantized: onnx.ModelProto) -> None:
-        self._makers = {name: node for node in quantized.graph.node for name in node.output}
-        self._twins: list[NodeProto] = []
-        self._made: set[str] = set()
-
-    def inputs(self, node: NodeProto) -> dict[int, str]:
-        """The places of a node's rounded inputs -> the tensors before rounding."""
-        found = {place: self._before(name) for place, name in enumerate(node.input)}
-        return {place: before for place, before in found.items() if before is not None}
-
-    def take_twins(self) -> list[NodeProto]:
-        """The nodes that make these tensors and were not taken yet."""
-        twins, self._twins = self._twins, []
-        return twins
-
-    def _before(self, name: str) -> str | None:
-        """The tensor before rounding, behind a twin of each node that only handed it on; None for one not rounded."""
-        maker = self._makers.get(name)
-        if maker is None:
-            return None
-        if maker.op_type == "DequantizeLinear" and maker.input[0] in self._makers:
-            return str(self._makers[maker.input[0]].input[0])
-        before = self.inputs(maker) if maker.op_type in HANDS_ON else {}
-        if not before:
-            return None
-        if name not in self._made:
-            self._made.add(name)
-            self._twins.append(_reading(maker, before, f"{name}.unrounded"))
-        return f"{name}.unrounded"
 
 
 def _reading(node: NodeProto, inputs: Mapping[int, str], output: str) -> NodeProto:

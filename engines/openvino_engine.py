@@ -40,8 +40,8 @@ class OpenVinoEngine:
         # One stream with all threads: one call at a time should end soon, rather than many at once.
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         if self.manifest.precision == "int8" and self.manifest.task == "person_detector" and not has_amx():
-            # Without AMX this pass of OpenVINO (2026.3 and 2026.4) loses the scale of values rounded behind a leaky
-            # ReLU, and nobody is found; without the pass the file is run as it is written, in float arithmetic.
+            # Without AMX this pass of OpenVINO (2026.3 and 2026.4) loses the scale of this network's rounded values
+            # (why is not known), and nobody is found; without the pass the file is run as it is written, in floats.
             settings["LP_TRANSFORMS_MODE"] = "NO"
         if precision in PRECISION_HINTS:
             settings["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]

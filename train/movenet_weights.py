@@ -33,8 +33,8 @@ def load_movenet(trunk: MobileTrunk, path: Path) -> None:
             raise CheckpointError(
                 f"{path} has no weights {error}: expected movenet-lightning.json or movenet-thunder.json"
             ) from error
-        found = {"weight": torch_kernel(kernel, kind == "depthwise"), "bias": bias}
-        named |= {f"{ours}.{part}": torch.from_numpy(array) for part, array in found.items()}
+        named[f"{ours}.weight"] = torch.from_numpy(torch_kernel(kernel, kind == "depthwise"))
+        named[f"{ours}.bias"] = torch.from_numpy(bias)
     _check_width(trunk, named, path)
     trunk.load_state_dict(named)
     with torch.no_grad():
