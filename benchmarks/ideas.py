@@ -133,7 +133,9 @@ def _taught(given: Given) -> Run:
     if not checkpoint.exists():
         raise ValueError(f"no teacher at {checkpoint}: run the idea {LARGER!r} first")
     load_checkpoint(network, checkpoint)
-    return replace(_base(given), teacher=Teacher(network.eval().requires_grad_(False), 0.5, checkpoint))
+    return replace(
+        _base(given), teacher=Teacher(network.eval().requires_grad_(False), 0.5, checkpoint, LARGE.skeleton.flip_order)
+    )
 
 
 IDEAS: Mapping[str, Callable[[Given], Run]] = {

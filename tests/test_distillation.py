@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.skeletons import COCO
 from tests.tiny_tasks import TinyNetwork, drawn_data, quick, tiny_model
+from train.augment import EDGE
 from train.checkpoints import model_entry
 from train.datasets.data_file import DataSet
+from train.datasets.people import PeopleDataset
 from train.distillation import Teacher, read_teacher
 from train.loop import fit, normalise
 from train.tasks import PoseTask, joints_mse
+from train.torch_engine import flip_merge
 from train.zoo import zoo_model
 
 
 @pytest.fixture
 def teacher() -> Teacher:
     torch.manual_seed(3)
-    return Teacher(TinyNetwork(17).eval(), 0.25, Path("teacher.pt"))
+    return Teacher(TinyNetwork(17).eval(), 0.25, Path("teacher.pt"), COCO.flip_order)
 
 
 def half_labelled(folder: Path) -> DataSet:
@@ -39,16 +43,45 @@ def half_labelled(folder: Path) -> DataSet:
 def test_the_loss_is_shared_between_labels_and_teacher(tmp_path: Path, teacher: Teacher) -> None:
     task = PoseTask(tiny_model(), drawn_data(tmp_path), quick(loss_scale=1.0), teacher=teacher)
     network = TinyNetwork(17).eval()
-    crops = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8)
+    crops, plain = torch.randint(0, 256, (2, 2, 64, 48, 3), dtype=torch.uint8)
     heatmaps, weights = torch.rand(2, 17, 16, 12), torch.zeros(2, 17)
     weights[0] = 1
     with torch.no_grad():
         found = network(normalise(crops))
         labels = joints_mse(found, heatmaps, weights)
-        taught = (found - teacher.network(normalise(crops))).square().mean()
-        assert task.loss(network, (crops, heatmaps, weights)).item() == pytest.approx(
+        taught = (found - teacher.heatmaps(normalise(plain))).square().mean()
+        assert task.loss(network, (crops, heatmaps, weights, plain)).item() == pytest.approx(
             0.75 * labels.item() + 0.25 * taught.item(), rel=1e-5
         )
+
+
+def test_the_teacher_runs_the_flip_test(teacher: Teacher) -> None:
+    """Of a crop and its mirror image it finds mirror images, but for the column by which the flip test moves one."""
+    images = torch.rand(2, 3, 64, 48)
+    found, mirrored = teacher.heatmaps(images), teacher.heatmaps(images.flip(3))
+    alone = teacher.network(images)
+    assert torch.equal(found, flip_merge(alone, teacher.network(images.flip(3)), COCO.flip_order))
+    assert not torch.allclose(found, alone, atol=1e-4)
+    back = mirrored[:, list(COCO.flip_order)].flip(3)
+    assert (found[..., 1:-1] - back[..., 1:-1]).abs().mean() < (found - alone).abs().mean()
+
+
+def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path) -> None:
+    """But what is cut off is cut off of both."""
+    model, ((pictures, _),) = tiny_model(), drawn_data(tmp_path).train
+    changed = replace(EDGE, cut_probability=1.0, rotation_probability=0.0)
+    people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, changed, taught=True)
+    plain = replace(changed, appearance=False)
+    unchanged = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, plain, taught=True)
+    differing = 0
+    for index in range(len(people)):
+        torch.manual_seed(index)
+        crop, _, _, seen = people[index]
+        torch.manual_seed(index)
+        alike = unchanged[index]
+        assert np.array_equal(alike[0], seen) and np.array_equal(alike[3], seen)
+        differing += not np.array_equal(crop, seen)
+    assert differing > len(people) / 2
 
 
 def test_people_without_keypoints_are_for_the_teacher(tmp_path: Path, teacher: Teacher) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import endurance, fuzz
+from benchmarks import endurance, fuzz, fuzz_damage
 from pipeline.types import Image
 from tests.helpers import REPOSITORY
 
@@ -60,7 +60,7 @@ def test_damage_is_the_same_for_the_same_seed() -> None:
         damaged = []
         for _ in range(2):
             _, damage, rng = fuzz.plan(number, 3)
-            damaged.append(fuzz.DAMAGES[damage](data, rng))
+            damaged.append(fuzz_damage.DAMAGES[damage](data, rng))
         assert damaged[0] == damaged[1]
         assert damaged[0] != data
 

@@ -1,7 +1,12 @@
-"""Learning from a larger network: its heatmaps are targets beside the labels (FPD: Zhang, Zhu, Ye, CVPR 2019)."""
+"""Learning from a larger network: its heatmaps are targets beside the labels (FPD: Zhang, Zhu, Ye, CVPR 2019).
+
+The teacher sees what the student sees in other colours, blurred or covered as it was, and its mirror image (easy and
+hard views: Xie et al., ICCV 2021, section 3.3).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.skeletons import definition_of
 from train.models import load_pose_model
+from train.torch_engine import flip_merge
 from train.zoo import ZooModel
 
 SHARE = 0.5
@@ -17,11 +23,15 @@ SHARE = 0.5
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained pose network. share: its part of the loss, 0 to 1; the labels have the rest. source: its file."""
+    """A trained pose network. share: its part of the loss, 0 to 1; the labels have the rest. source: its file.
+
+    flip_order: of its K keypoints, which one each is in the mirror image.
+    """
 
     network: nn.Module
     share: float
     source: Path
+    flip_order: Sequence[int]
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share that is none."""
@@ -30,9 +40,9 @@ class Teacher:
 
     @torch.no_grad()
     def heatmaps(self, images: Tensor) -> Tensor:
-        """Heatmaps [N, K, h/4, w/4] of normalised RGB crops [N, 3, h, w]."""
-        taught: Tensor = self.network.to(images.device)(images).float()
-        return taught
+        """Heatmaps [N, K, h/4, w/4] of normalised RGB crops [N, 3, h, w], by the flip test."""
+        network = self.network.to(images.device)
+        return flip_merge(network(images).float(), network(images.flip(3)).float(), self.flip_order)
 
 
 def read_teacher(checkpoint: Path, student: ZooModel, share: float = SHARE) -> Teacher:
@@ -44,7 +54,7 @@ def read_teacher(checkpoint: Path, student: ZooModel, share: float = SHARE) -> T
             f"{checkpoint} cannot teach {student.name}: it has crops of {_size(model)} and skeleton "
             f"{model.skeleton.name!r}, expected {_size(student)} and {student.skeleton.name!r}"
         )
-    return Teacher(trained.network.requires_grad_(False), share, checkpoint)
+    return Teacher(trained.network.requires_grad_(False), share, checkpoint, model.skeleton.flip_order)
 
 
 def _size(model: ZooModel) -> str:

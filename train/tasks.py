@@ -102,7 +102,7 @@ class PoseTask:
             model.sigma,
             self.recipe.augmentation,
             self.unbiased,
-            unlabelled=self.teacher is not None,
+            taught=self.teacher is not None,
         )
 
     @property
@@ -115,13 +115,15 @@ class PoseTask:
         return {**model, **augmentation, **scale, **taught, "unbiased": self.unbiased}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """JointsMSE of (crops uint8 [N, h, w, 3], heatmaps [N, K, H, W], weights [N, K]), and the teacher's share."""
-        crops, heatmaps, weights = batch
-        images = normalise(crops)
-        predicted = network(images).float()
+        """JointsMSE of (crops uint8 [N, h, w, 3], heatmaps [N, K, H, W], weights [N, K]), and the teacher's share.
+
+        With a teacher the batch has a fourth part: the crops that it sees, as the first.
+        """
+        crops, heatmaps, weights, *plain = batch
+        predicted = network(normalise(crops)).float()
         loss = joints_mse(predicted, heatmaps, weights)
         if self.teacher is not None:
-            taught = joints_mse(predicted, self.teacher.heatmaps(images), torch.ones_like(weights))
+            taught = joints_mse(predicted, self.teacher.heatmaps(normalise(plain[0])), torch.ones_like(weights))
             loss = torch.lerp(loss, taught, self.teacher.share)
         return self.recipe.loss_scale * loss
 

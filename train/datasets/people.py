@@ -25,7 +25,7 @@ from train.dark import encode
 from train.datasets.pictures import Person, Picture
 
 COVER_PROBABILITY = 0.3
-Sample = tuple[Image, FloatArray, FloatArray]
+Sample = tuple[Image, FloatArray, FloatArray] | tuple[Image, FloatArray, FloatArray, Image]
 
 
 class PeopleDataset(Dataset[Sample]):
@@ -33,7 +33,8 @@ class PeopleDataset(Dataset[Sample]):
 
     input_size: (width, height) px of the crops; the heatmaps' is a quarter. sigma: of the Gaussians, heatmap px.
     augmentation: None for the crops that the network sees in production. unbiased: DARK's encoding, else the rounded.
-    unlabelled: people of whom only a box is known as well, all weights 0, for a teacher to label.
+    taught: for a student of a teacher. Also people of whom only a box is known, all weights 0; and a fourth part of
+    each sample, the crop as it was before its appearance changed, which the teacher sees.
     Raises ValueError when nobody in the pictures has keypoints.
     """
 
@@ -45,15 +46,15 @@ class PeopleDataset(Dataset[Sample]):
         sigma: float,
         augmentation: Augmentation | None,
         unbiased: bool = True,
-        unlabelled: bool = False,
+        taught: bool = False,
     ) -> None:
         everyone = [(picture, person) for picture in pictures for person in picture.people if not person.ignore]
         labelled = [(picture, person) for picture, person in everyone if person.joints is not None]
-        self.people: list[tuple[Picture, Person]] = everyone if unlabelled else labelled
+        self.people: list[tuple[Picture, Person]] = everyone if taught else labelled
         if not labelled:
             raise ValueError(f"nobody in the {len(pictures)} pictures has keypoints: there is nothing to train on")
         self.skeleton, self.input_size, self.sigma = skeleton, input_size, sigma
-        self.augmentation, self.unbiased = augmentation, unbiased
+        self.augmentation, self.unbiased, self.taught = augmentation, unbiased, taught
 
     def __len__(self) -> int:
         return len(self.people)
@@ -70,18 +71,20 @@ class PeopleDataset(Dataset[Sample]):
         if view.mirrored:
             matrix, joints = mirrored(matrix, joints, self.input_size[0], self.skeleton)
         crop = cv2.warpAffine(picture.read(), matrix, self.input_size, flags=cv2.INTER_LINEAR).astype(np.uint8)
+        plain = crop
         if how is not None and how.appearance:
             crop = self._changed(crop, rng)
         points = joints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         visible = np.minimum(joints[:, 2], 1)
         if view.kept is not None:
             corners = view.kept @ matrix[:, :2].T + matrix[:, 2]
-            crop, visible = cut_off(crop, corners), visible * lies_inside(points, corners)
+            crop, plain = cut_off(crop, corners), cut_off(plain, corners)
+            visible = visible * lies_inside(points, corners)
         heatmap_size = (self.input_size[0] // 4, self.input_size[1] // 4)
         heatmaps, weights = encode(points, visible, self.input_size, heatmap_size, self.sigma, self.unbiased)
         if how is not None:
             weights[(joints[:, 2] > 0) & (weights == 0)] = how.absent_weight
-        return crop, heatmaps, weights
+        return (crop, heatmaps, weights, plain) if self.taught else (crop, heatmaps, weights)
 
     def _changed(self, crop: Image, rng: np.random.Generator) -> Image:
         """The crop in other colours and light, and sometimes with a part covered, also by a part of another picture."""
