@@ -24,7 +24,7 @@ import onnx
 from calib.crops import calibrated_and_measured, folder_pictures, pose_crops
 from calib.measure import Judge, Row, megabytes, milliseconds
 from calib.methods import FloatArray
-from calib.quantize import behind_the_convolutions, network_of, normalised, quantize, with_network
+from calib.quantize import Form, behind_the_convolutions, network_of, normalised, quantize, with_network
 from calib.report import rows_table
 from engines.compose import manifest_of, with_manifest
 from engines.engine import open_engine
@@ -130,7 +130,7 @@ def candidates(
 
     yield "float32", saved("float32", expand_float32(model)), "float32"
     yield "NNCF", saved("NNCF", quantize(model, manifest, [crop[None] for crop in crops], METHOD)), "auto"
-    signed = quantize(model, manifest, [crop[None] for crop in crops], METHOD, signed=True)
+    signed = quantize(model, manifest, [crop[None] for crop in crops], METHOD, form=Form(signed=True))
     yield "NNCF, signed", saved("signed", signed), "auto"
     for name, (module, quantiser) in PEERS.items():
         if find_spec(module) is None:

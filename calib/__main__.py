@@ -28,7 +28,7 @@ from calib.crops import (
     with_found_people,
 )
 from calib.methods import DEFAULT, METHODS
-from calib.quantize import quantize
+from calib.quantize import Form, quantize
 from calib.report import Report
 from calib.sensitivity import AUTO, SwitchedNetwork, some_batches
 from calib.study import Study
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=(*METHODS, ALL), default=DEFAULT, help=f"of the ranges ({DEFAULT})")
     parser.add_argument("--keep-float", type=_keep, metavar="N|auto", help="worst layers left float (auto)")
     parser.add_argument("--signed", action="store_true", help="int8 without uint8, for readers that know none")
+    parser.add_argument("--half-range", action="store_true", help="weights of 7 bits, for CPUs without VNNI")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write the report, with the cost of every layer")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the int8 file to write")
     return parser
@@ -90,6 +91,10 @@ def _keep(text: str) -> int | str:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"expected a number of layers or {AUTO}, got {text!r}")
     return int(text)
+
+
+def _form(options: argparse.Namespace) -> Form:
+    return Form(options.signed, options.half_range)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -133,7 +138,7 @@ def _quantize_pose(options: argparse.Namespace, model: onnx.ModelProto, manifest
         outcome = study.run(
             methods,
             AUTO if options.keep_float is None else options.keep_float,
-            options.signed,
+            _form(options),
             options.report is not None,
         )
     onnx.save(outcome.model, options.out)
@@ -162,11 +167,11 @@ def _quantize_detector(options: argparse.Namespace, model: onnx.ModelProto, mani
         raise ValueError(f"{manifest.name} is no pose network: leave out --annotations, --report and --method all")
     pictures, _ = _pictures(options, manifest)
     frames = list(detector_frames(pictures, manifest.input_size[0], options.crops))
-    made = quantize(model, manifest, frames, options.method, signed=options.signed)
+    made = quantize(model, manifest, frames, options.method, form=_form(options))
     if options.keep_float != 0:
         keep = AUTO if options.keep_float is None else options.keep_float
         kept, costs = SwitchedNetwork(model, made).worst(some_batches(frames, SENSITIVITY_FRAMES, 1), keep)
-        made = quantize(model, manifest, frames, options.method, kept, options.signed)
+        made = quantize(model, manifest, frames, options.method, kept, _form(options))
         print(f"{len(kept)} of {len(costs)} layers stay float: {', '.join(kept) or 'none'}")
     onnx.save(made, options.out)
 

@@ -10,7 +10,7 @@ import onnx
 from tqdm import tqdm
 
 from calib.measure import Judge, Row, megabytes, milliseconds
-from calib.quantize import quantize
+from calib.quantize import Form, quantize
 from calib.sensitivity import LayerCost, SwitchedNetwork, some_batches
 from engines.engine import Engine, ModelError, open_engine
 from engines.manifest import Manifest
@@ -71,12 +71,12 @@ class Study:
         ]
         self.judge = Judge(_open(self.floats[0]), pictures, annotated)
 
-    def run(self, methods: Sequence[str], keep_float: int | str, signed: bool, every_layer: bool) -> Outcome:
+    def run(self, methods: Sequence[str], keep_float: int | str, form: Form, every_layer: bool) -> Outcome:
         """Quantise by the methods and take the one whose keypoints jump least; keep that many layers of it in float.
 
         keep_float: a number, or AUTO. every_layer: measure what each layer costs, even where none is kept.
         """
-        files = {method: self._quantized(method, (), signed) for method in methods}
+        files = {method: self._quantized(method, (), form) for method in methods}
         candidates = {method: Candidate(f"int8 {method}", file) for method, file in files.items()}
         best, rows = self._best_of(candidates)
         kept, layers = list[str](), list[LayerCost]()
@@ -84,17 +84,17 @@ class Study:
             kept, layers = self._worst(files[best], keep_float)
         file = files[best]
         if kept:
-            file = self._quantized(best, kept, signed)
+            file = self._quantized(best, kept, form)
             rows.append(self._row(Candidate(f"int8 {best}, {len(kept)} in float", file)))
         made = onnx.load(file)
-        if not signed:
+        if not form.signed:
             as_signed = self._file("signed", signed_int8(made))
             rows.append(self._row(Candidate(SIGNED, as_signed)))
         return Outcome(made, best, kept, self._timed(rows), layers)
 
-    def _quantized(self, method: str, kept: Sequence[str], signed: bool) -> Path:
+    def _quantized(self, method: str, kept: Sequence[str], form: Form) -> Path:
         inputs = [crop[None] for crop in self.crops]
-        made = quantize(self.model, self.manifest, inputs, method, kept, signed)
+        made = quantize(self.model, self.manifest, inputs, method, kept, form)
         return self._file(f"{method}_{len(kept)}", made)
 
     def _best_of(self, candidates: dict[str, Candidate]) -> tuple[str, list[tuple[Candidate, Row]]]:

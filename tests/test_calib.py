@@ -18,7 +18,7 @@ pytest.importorskip("nncf", reason="nncf is not installed: pip install -e '.[cal
 from calib import sensitivity
 from calib.crops import calibrated_and_measured, detector_frames, folder_pictures, pose_crops
 from calib.methods import METHODS, kept_bins
-from calib.quantize import quantize
+from calib.quantize import Form, quantize
 from calib.sensitivity import SwitchedNetwork
 from engines.compose import MEAN, STD, manifest_of
 from engines.engine import open_engine, read_manifest
@@ -67,8 +67,9 @@ def convolutions(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
 
 
 def test_all_convolutions_but_the_last_are_int8_and_the_maxima_nearly_the_same(tmp_path: Path) -> None:
+    """Random weights use their whole range, which CPUs without VNNI cannot add up: here they use half of it."""
     path = pose_file(tmp_path / "pose.onnx")
-    model = quantize(onnx.load(path), read_manifest(path), noise(16, *SIZE))
+    model = quantize(onnx.load(path), read_manifest(path), noise(16, *SIZE), form=Form(half_range=True))
     int8, float32 = convolutions(model)
     assert float32 == {"network//final/Conv", "decode//Conv", "decode//Conv_1"} and len(int8) > 40
     decode = [node for node in model.graph.node if node.name.startswith("decode/")]
@@ -81,7 +82,15 @@ def test_all_convolutions_but_the_last_are_int8_and_the_maxima_nearly_the_same(t
         before = open_engine(path, runtime, "float32" if runtime == "openvino" else "auto")({"crops": crops})
         after = open_engine(tmp_path / "int8.onnx", runtime)({"crops": crops})
         error = np.abs(after["scores"] - before["scores"]).mean()
-        assert error < 0.1 * np.abs(before["scores"]).mean()
+        assert error < 0.03 * np.abs(before["scores"]).mean()
+
+
+@pytest.mark.parametrize(("half_range", "largest"), [(False, 127), (True, 64)])
+def test_half_of_the_range_leaves_room_for_sums_of_two(half_range: bool, largest: int) -> None:
+    """But for the first layer, whose weights NNCF always halves."""
+    model = layered(form=Form(half_range=half_range))
+    weights = [numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.INT8]
+    assert max(int(np.abs(each.astype(int)).max()) for each in weights if each.ndim == 4) == largest
 
 
 def test_normalisation_is_that_of_the_composed_graph() -> None:
@@ -174,7 +183,9 @@ def test_entropy_gives_up_a_thin_tail_and_nothing_else() -> None:
 
 
 def test_the_file_says_what_it_was_calibrated_with() -> None:
-    hashes = [calibration_of(layered(**options)) for options in ({}, {}, {"method": "mean"}, {"signed": True})]
+    hashes = [
+        calibration_of(layered(**options)) for options in ({}, {}, {"method": "mean"}, {"form": Form(signed=True)})
+    ]
     assert hashes[0] is not None and hashes[0] == hashes[1] and len(set(hashes)) == 3
     model = layered_pose_model()
     assert calibration_of(quantize(model, manifest_of(model), layered_inputs(3))) not in hashes
@@ -182,7 +193,7 @@ def test_the_file_says_what_it_was_calibrated_with() -> None:
 
 def test_signed_files_have_no_uint8() -> None:
     for signed in (False, True):
-        model = layered(signed=signed)
+        model = layered(form=Form(signed=signed))
         tensors = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
         kinds = {tensors[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
         assert (TensorProto.UINT8 in kinds) != signed

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from pipeline.affine import boxes_to_center_scale, crop_matrix
@@ -25,7 +27,7 @@ from train.dark import encode
 from train.datasets.pictures import Person, Picture
 
 COVER_PROBABILITY = 0.3
-Sample = tuple[Image, FloatArray, FloatArray] | tuple[Image, FloatArray, FloatArray, Image]
+Sample = tuple[npt.NDArray[Any], ...]
 
 
 class PeopleDataset(Dataset[Sample]):
