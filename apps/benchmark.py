@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.clip_times import clip_figures, clip_table, measure_clip, open_with_end
-from apps.command_line import DETECTOR, POSE, run_app
+from apps.command_line import POSE, default_detector, run_app
 from apps.latency_plot import plot_latency, require_matplotlib
 from apps.stage_times import PeopleTimes, StageTimes, decode_engine, measure_people, people_table
 from pipeline.pose_pipeline import DETECT_EVERY, Networks
@@ -39,7 +39,7 @@ class BenchmarkSettings:
     """The options of this app."""
 
     pose: Path = POSE
-    detector: Path = DETECTOR
+    detector: Path = field(default_factory=default_detector)
     video: str = "demo"
     people: list[int] = field(default_factory=lambda: [1, 2, 5, 10, 20])
     runs: int = 5

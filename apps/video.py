@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
+from apps.command_line import POSE, default_detector, new_parser, run_app, tell, tell_interruption
 from engines.engine import ENGINE_SUFFIX, file_sha256
 from pipeline.batch.folder import OutputFolder
 from pipeline.batch.job import COCO_RESULTS, CSV, JSON, VIDEO, Work
@@ -43,7 +43,7 @@ class VideoSettings:
     contact_sheet: Path | None = None
     detect_every: int | None = None
     no_smoothing: bool = False
-    detector: Path = DETECTOR
+    detector: Path = field(default_factory=default_detector)
     pose: Path = POSE
     draw: str = ""
     summary: Path | None = None

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from apps.command_line import DETECTOR, POSE, new_parser, run_app, tell, tell_interruption
+from apps.command_line import POSE, default_detector, new_parser, run_app, tell, tell_interruption
 from pipeline.drawing import PoseDrawing, draw_style
 from pipeline.live.view import open_live_view
 from pipeline.pipes import Waiting
@@ -36,7 +36,7 @@ class WebcamSettings:
     frames: int | None = None
     detect_every: int | None = None
     no_smoothing: bool = False
-    detector: Path = DETECTOR
+    detector: Path = field(default_factory=default_detector)
     pose: Path = POSE
     summary: Path | None = None
     hw_decode: bool = False

@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from apps.command_line import DETECTOR, POSE
+from apps.command_line import POSE, default_detector
 from pipeline.drawing import PoseDrawing
 from pipeline.pose_pipeline import Networks, PosePipeline, together
 from pipeline.sinks import JsonLinesSink, Mp4Sink, Sink
@@ -213,7 +213,7 @@ def endure(frames: int, default_networks: bool = False) -> Report:
         folder = Path(name)
         source = Looped([DEMO_CLIP] if default_networks else write_material(folder), frames)
         if default_networks:
-            pipeline = Networks(DETECTOR, POSE, stats).pipeline(source)
+            pipeline = Networks(default_detector(), POSE, stats).pipeline(source)
         else:
             crowd = Crowd()
             pipeline = PosePipeline(crowd, crowd, Tracker(COCO, LIMIT), 5, stats)

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from apps.command_line import DETECTOR, MODELS, POSE
+from apps.command_line import MODELS, POSE, default_detector
 from apps.stage_times import given_boxes
 from calib.quantize import quantize
 from engines.compose import manifest_of
@@ -50,7 +50,7 @@ class NetworkFiles:
 def make_pictures(video: str, people: Sequence[int], out: Path) -> None:
     """frames.npy, boxes_N.npy and person.npy of a clip, as peers_runners.protocol.Job has them."""
     source = open_source(video)
-    networks = Networks(DETECTOR, POSE, StageStats())
+    networks = Networks(default_detector(), POSE, StageStats())
     pipeline = networks.pipeline(source)
     frames = [frame for frame, _ in zip(source.frames(), range(LONGEST), strict=False)]
     source.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apps.command_line import DETECTOR, POSE
+from apps.command_line import POSE, default_detector
 from benchmarks.moving_people import FPS, Labels, MovingPeople
 from benchmarks.tracking_figures import id_figures, keypoint_errors, precision
 from pipeline.pose_pipeline import Networks
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=16, help="of 3 s each (16)")
     parser.add_argument("--seed", type=int, default=0, help="of the clip (0)")
-    parser.add_argument("--detector", type=Path, default=DETECTOR)
+    parser.add_argument("--detector", type=Path, default=default_detector())
     parser.add_argument("--pose", type=Path, default=POSE)
     options = parser.parse_args()
     clip = MovingPeople(options.data, options.scenes, options.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +19,13 @@ __all__ = [
     "ModelError",
     "file_sha256",
     "open_engine",
+    "prefers_int8",
     "read_manifest",
 ]
 
 RUNTIMES = ("auto", "openvino", "onnxruntime")
 PRECISIONS = ("auto", "float32", "bfloat16")
+X86 = ("x86_64", "AMD64")  # as Linux and Windows call it
 # Of files built by apps/build_engine.py for a GPU: runtime and precision are settled in them.
 ENGINE_SUFFIX = ".engine"
 
@@ -77,6 +80,18 @@ def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
     else:
         from engines.onnxruntime_engine import read_metadata
     return manifest_from_metadata(read_metadata(file), file)
+
+
+def prefers_int8() -> bool:
+    """Whether a file in int8 is faster here than one of floats: in OpenVINO, on an x86 CPU without bfloat16.
+
+    With bfloat16 the two are close, and ONNX Runtime is slower in int8.
+    """
+    if platform.machine() not in X86 or find_spec("openvino") is None:
+        return False
+    from engines.openvino_engine import has_bfloat16
+
+    return not has_bfloat16()
 
 
 def file_sha256(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from engines.engine import ModelError, open_engine
 from engines.frames import shared
 from pipeline.detector import PersonDetector
 from pipeline.pose import PoseEstimator
-from pipeline.scene_change import SceneChange
+from pipeline.scene_change import SceneChange, Surroundings, thumbnail
 from pipeline.smoothing import PoseSmoother
 from pipeline.sources import Source
 from pipeline.stats import NETWORKS, StageStats, TimedEngine
@@ -19,6 +19,7 @@ from pipeline.tracker import Tracker
 from pipeline.types import Detections, FloatArray, Frame, Image, Poses, Skeleton
 
 DETECT_EVERY = 5
+RESTS = 4  # turns in a row that the detector leaves out, at most, while nobody can have come
 Detector = Callable[[Image], Detections]
 
 
@@ -68,19 +69,22 @@ class Networks:
 class PosePipeline:
     """Frames of one source in, poses out.
 
-    The detector runs on every `detect_every`-th frame, and when the tracker or a changed picture asks for it.
+    The detector runs on every `detect_every`-th frame, and when the tracker or a changed picture asks for it. While
+    everybody is known and the surroundings are still, nobody can have come: it then leaves out up to `rests` turns in a
+    row, but none where it is to run on every frame.
     """
 
     def __init__(
         self, detector: Detector, estimator: Estimator, tracker: Tracker, detect_every: int, stats: StageStats,
-        smoother: PoseSmoother | None = None,
+        smoother: PoseSmoother | None = None, rests: int = RESTS,
     ) -> None:  # fmt: skip
         if detect_every < 1:
             raise ValueError(f"detect_every should be at least 1, got {detect_every}")
         self._detector, self.estimator, self._tracker = detector, estimator, tracker
         self._detect_every, self.stats = detect_every, stats
-        self._smoother, self._changed = smoother, SceneChange()
-        self._until_detection = 0
+        self._smoother, self._changed, self._surroundings = smoother, SceneChange(), Surroundings()
+        self._rests = rests if detect_every > 1 else 0
+        self._until_detection = self._rested = 0
         self._shape: tuple[int, ...] = ()
 
     def __call__(self, frame: Frame) -> Poses:
@@ -96,17 +100,29 @@ class PosePipeline:
         if image.shape != self._shape:
             self._shape = image.shape
             self._tracker.forget()
-        if self._changed(image):
+        seen = thumbnail(image)
+        if self._changed(seen):
             self._tracker.doubt()
-        if self._tracker.wants_detector:
-            self._until_detection = 0
-        self._until_detection -= 1
-        if self._until_detection >= 0:
-            return self._tracker.carried(frame.time_s)
-        self._until_detection = self._detect_every - 1
+        wanted = self._tracker.wants_detector
+        self._until_detection = 0 if wanted else self._until_detection - 1
+        carried = self._tracker.carried(frame.time_s)
+        if self._until_detection > 0:
+            return carried
+        self._until_detection = self._detect_every
+        if not wanted and self._may_rest(seen, carried, image):
+            self._rested += 1
+            return carried
+        self._rested = 0
+        self._surroundings.remember(seen)
         with self.stats.timed("detect"):
             found = self._detector(image)
         return self._tracker.confirm(found, frame.time_s)
+
+    def _may_rest(self, seen: FloatArray, carried: Detections, image: Image) -> bool:
+        """Whether the detector may leave out this turn: everybody is known, and nobody can have come."""
+        size = image.shape[1], image.shape[0]
+        known = self._rested < self._rests and self._tracker.settled
+        return known and self._surroundings.are_still(seen, carried.boxes, size)
 
     def follow(self, frame: Frame, people: Detections, keypoints: FloatArray, scores: FloatArray) -> Poses:
         """Who is who among the poses that were found in the people's boxes."""

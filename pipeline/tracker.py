@@ -84,6 +84,12 @@ class Tracker:
         self._doubted, self.wants_detector = True, True
         self._tracks = replace(self._tracks, velocity=np.zeros_like(self._tracks.velocity))
 
+    @property
+    def settled(self) -> bool:
+        """Whether nobody shown is in doubt: the detector found them when it last looked, and their poses are sure."""
+        shown = self._tracks.visible & (self._tracks.track_ids > 0)
+        return not bool((shown & ((self._tracks.missed > 0) | (self._tracks.sure == 0))).any())
+
     def carried(self, time_s: float) -> Detections:
         """The boxes, frame px, where the people of the last frame are expected at that media time."""
         tracks = _expected(self._tracks, time_s)

@@ -14,10 +14,10 @@ from tests.fakes import BlobDetector, BlobEstimator, frame_of, picture
 PERSON = (40, 60, 80, 180)
 
 
-def detector_frames(images: list[Image], detect_every: int = 100) -> list[int]:
+def detector_frames(images: list[Image], detect_every: int = 100, rests: int = 0) -> list[int]:
     """The numbers of the frames that the detector was asked about."""
     detector, asked = BlobDetector(), list[int]()
-    pipeline = PosePipeline(detector, BlobEstimator(), Tracker(COCO, 0.3), detect_every, StageStats())
+    pipeline = PosePipeline(detector, BlobEstimator(), Tracker(COCO, 0.3), detect_every, StageStats(), rests=rests)
     for index, image in enumerate(images):
         before = detector.calls
         pipeline(frame_of(image, index))
@@ -28,6 +28,14 @@ def detector_frames(images: list[Image], detect_every: int = 100) -> list[int]:
 
 def test_without_an_event_only_every_nth_frame_is_searched() -> None:
     assert detector_frames([picture(PERSON)] * 21, 10) == [0, 10, 20]
+
+
+def test_while_the_surroundings_are_still_turns_are_left_out() -> None:
+    alone = [picture(PERSON)] * 60
+    assert detector_frames(alone, 5, rests=4) == [0, 25, 50]
+    assert detector_frames(alone, 1, rests=4) == list(range(60))
+    other = [picture(PERSON)] * 7 + [picture(PERSON, (200, 60, 240, 180))] * 30
+    assert detector_frames(other, 5, rests=4) == [0, 10, 35]
 
 
 def test_a_lost_person_is_sought_in_the_next_frame_and_then_in_every_nth() -> None:

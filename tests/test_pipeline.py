@@ -69,7 +69,7 @@ def test_the_networks_of_two_files_make_a_pipeline(tmp_path: Path) -> None:
         assert len(poses) > 0
         assert poses.keypoints.shape == (len(poses), 17, 2)
     counts = {stage: row["count"] for stage, row in stats.stages_ms().items()}
-    assert counts == {"detect": 2, "pose": 6, "track": 6, "detector network": 2, "pose network": 6}
+    assert counts == {"detect": 1, "pose": 6, "track": 6, "detector network": 1, "pose network": 6}
     assert 0 < stats.share_outside_networks() < 1
     assert networks.score_threshold == 0.3
 

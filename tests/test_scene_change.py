@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.scene_change import SceneChange, thumbnail
+from pipeline.scene_change import SceneChange, Surroundings, thumbnail
 from pipeline.sources import DEMO_CLIP, open_source
-from pipeline.types import Image
+from pipeline.types import FloatArray, Image
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def clip() -> list[Image]:
 
 def changes(images: list[Image]) -> list[bool]:
     changed = SceneChange()
-    return [changed(image) for image in images]
+    return [changed(thumbnail(image)) for image in images]
 
 
 def test_people_who_walk_change_nothing_even_in_every_fifth_frame(clip: list[Image]) -> None:
@@ -47,6 +47,61 @@ def test_the_exposure_may_drift(clip: list[Image], shift: int) -> None:
 
 def test_the_light_switched_on_is_a_change(clip: list[Image]) -> None:
     assert changes([clip[0] // 8, clip[0]]) == [False, True]
+
+
+SIZE = 640, 480
+ONE = np.array([[200, 100, 300, 400]], np.float32)
+NOBODY = np.zeros((0, 4), np.float32)
+
+
+def noisy_room(light: float = 100.0, noise: float = 4.0, seed: int = 0) -> Image:
+    picture = np.random.default_rng(seed).normal(light, noise, (SIZE[1], SIZE[0], 3))
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def are_still(before: Image, after: Image, boxes: FloatArray) -> bool:
+    surroundings = Surroundings()
+    surroundings.remember(thumbnail(before))
+    return surroundings.are_still(thumbnail(after), boxes, SIZE)
+
+
+def test_a_room_is_still_with_a_camera_s_noise_and_in_another_light() -> None:
+    for seed in range(1, 20):
+        assert are_still(noisy_room(), noisy_room(seed=seed), NOBODY)
+    assert are_still(noisy_room(), noisy_room(120, seed=1), NOBODY)
+
+
+@pytest.mark.parametrize("contrast", [-25, 25])
+def test_somebody_who_comes_in_far_away_is_seen(contrast: int) -> None:
+    for x, y in np.random.default_rng(1).integers(0, (620, 420), (40, 2)):
+        after = noisy_room(seed=1).astype(int)
+        after[y : y + 60, x : x + 20] += contrast
+        assert not are_still(noisy_room(), after.astype(np.uint8), ONE[:0])
+
+
+def test_what_people_do_is_theirs_and_what_they_leave_has_changed() -> None:
+    room, person = noisy_room(), noisy_room()
+    person[100:400, 200:300] = 180
+    waving = person.copy()
+    waving[120:250, 195:305] = (np.arange(110) * 2 % 200)[:, None]
+    assert are_still(person, waving, ONE)
+    assert are_still(room, person, ONE)
+    gone = ONE + np.float32([60, 0, 60, 0])
+    moved = noisy_room()
+    moved[100:400, 260:360] = 180
+    assert not are_still(person, moved, gone)
+    assert not are_still(person, waving, NOBODY)
+
+
+def test_boxes_may_reach_out_of_the_frame() -> None:
+    after = noisy_room()
+    after[:, :100] = 200
+    assert are_still(noisy_room(), after, np.array([[-50, -80, 95, 700]], np.float32))
+    assert not are_still(noisy_room(), after, np.array([[-500, -80, -100, 700]], np.float32))
+
+
+def test_nothing_is_still_before_the_detector_has_looked() -> None:
+    assert not Surroundings().are_still(thumbnail(noisy_room()), NOBODY, SIZE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 400), (24, 32), (480, 640), (2160, 3840)])

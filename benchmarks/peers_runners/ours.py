@@ -8,7 +8,7 @@ import time
 import cv2
 import openvino
 
-from apps.command_line import DETECTOR
+from apps.command_line import default_detector
 from benchmarks.peers_runners.protocol import Array, Finder, Job, arguments, print_result, read_job, run
 from engines.engine import open_engine
 from pipeline.pose import PoseEstimator
@@ -28,7 +28,7 @@ def estimator(job: Job) -> PoseEstimator:
 def finder(job: Job) -> Finder:
     """The pipeline of the apps: detector on every fifth frame and when it is wanted, poses, ids, smoothing."""
     source = open_source(job.video)
-    pipeline = Networks(DETECTOR, job.network, StageStats(), job.threads).pipeline(source)
+    pipeline = Networks(default_detector(), job.network, StageStats(), job.threads).pipeline(source)
     source.close()
     numbers = itertools.count()
 

@@ -10,7 +10,7 @@ import cv2
 import openvino
 
 from apps.clip_times import WARM_UP_FRAMES, run_clip
-from apps.command_line import DETECTOR
+from apps.command_line import default_detector
 from benchmarks.peers_runners.protocol import FILE, Measurement, arguments, peak_mb, print_result, read_job
 from pipeline.pose_pipeline import Networks
 from pipeline.stats import StageStats
@@ -38,7 +38,7 @@ class Latencies:
 def main() -> None:
     """Run the job of the command line: a file is its only case, and frames wait in queues for what is busy."""
     job = read_job(arguments())
-    networks = Networks(DETECTOR, job.network, StageStats(), job.threads)
+    networks = Networks(default_detector(), job.network, StageStats(), job.threads)
     with tempfile.TemporaryDirectory() as folder:
         run_clip(networks, job.video, Path(folder), None, False, WARM_UP_FRAMES)
         latencies, cpu = Latencies(), time.process_time()
