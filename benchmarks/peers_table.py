@@ -23,8 +23,8 @@ class Contender:
     """One way to do the job.
 
     table: the heading it is listed under. environment: a peer's, or "" for ours. reference: what the others of its
-    table are held against. compared: whether its keypoints can be, too. network, variant, people, cases: as in
-    peers_runners.protocol.Job.
+    table are held against, if it can be measured. compared: whether its keypoints can be, too. network, variant,
+    people, cases: as in peers_runners.protocol.Job.
     """
 
     table: str
@@ -82,12 +82,17 @@ def lines_of(outcomes: Sequence[Outcome]) -> list[Line]:
     """All lines, in the order of the outcomes; percentiles are of the latencies of all runs together."""
     lines = []
     for outcome in outcomes:
-        reference = next((one for one in outcomes if one.contender.table == outcome.contender.table
-                          and one.contender.reference), None)  # fmt: skip
+        reference = _reference([one for one in outcomes if one.contender.table == outcome.contender.table])
         for case, runs in outcome.runs.items():
             ours = reference.runs.get(case, []) if reference is not None else []
             lines.append(_line(outcome.contender, case, runs, ours))
     return lines
+
+
+def _reference(table: Sequence[Outcome]) -> Outcome | None:
+    """What a table's lines are held against; where it was not measured, the first of ours that was."""
+    measured = [one for one in table if one.runs and not one.contender.environment]
+    return next((one for one in measured if one.contender.reference), measured[0] if measured else None)
 
 
 def _line(contender: Contender, case: str, runs: Sequence[Measurement], ours: Sequence[Measurement]) -> Line:

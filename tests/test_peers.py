@@ -66,12 +66,19 @@ def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
 def test_a_table_has_its_own_reference_and_cases_together() -> None:
     ours = outcome("ours", [measurement(8), measurement(9, case="1 given")], reference=True)
     peer = outcome("peer", [measurement(2), measurement(3, case="1 given")])
-    other = outcome("alone", [measurement(7)], table="elsewhere")
+    other = outcome("alone", [measurement(7)], table="elsewhere", environment="theirs")
     text = markdown([ours, peer, other])
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| ")]
     assert rows[1:5] == [["ours", "5 given"], ["peer", "5 given"], ["ours", "1 given"], ["peer", "1 given"]]
     assert lines_of([ours, peer, other])[-1].ratio is None
     assert "4.00" in text and "3.00" in text and "**elsewhere**" in text
+
+
+def test_where_the_reference_cannot_be_measured_the_first_of_ours_is_it() -> None:
+    refused = outcome("ours, bfloat16", [], reference=True)
+    peer = outcome("peer", [measurement(2)], environment="theirs")
+    lines = lines_of([refused, peer, outcome("ours, int8", [measurement(8)]), outcome("ours", [measurement(4)])])
+    assert [line.ratio for line in lines] == pytest.approx([4, 1, 2])
 
 
 def test_distances_are_of_keypoints_that_ours_is_sure_of() -> None:
