@@ -19,7 +19,7 @@ from engines.compose import with_manifest
 from engines.manifest import Manifest
 from engines.onnx_facts import CALIBRATION_KEY
 from engines.precision import expand_float32
-from engines.quantized import signed_int8
+from engines.quantized import signed_int8, unsigned_uint8
 from pipeline.types import Image
 from train.loop import normalise
 
@@ -67,7 +67,10 @@ def quantize(
         | {CALIBRATION_KEY: _hash(inputs, method, *sorted(keep_float), repr(form))},
     )
     result = with_manifest(result, replace(manifest, precision="int8", versions=versions))
-    return signed_int8(result) if form.signed else result
+    if form.signed:
+        return signed_int8(result)
+    joins = any(node.op_type == "Concat" for node in network.graph.node)
+    return unsigned_uint8(result) if joins else result
 
 
 def network_of(model: onnx.ModelProto, manifest: Manifest) -> onnx.ModelProto:

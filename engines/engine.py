@@ -83,15 +83,15 @@ def read_manifest(path: str | Path, runtime: str = "auto") -> Manifest:
 
 
 def prefers_int8() -> bool:
-    """Whether a file in int8 is faster here than one of floats: in OpenVINO, on an x86 CPU without bfloat16.
+    """Whether a detector in int8 is faster here than one of floats: in OpenVINO, on an x86 CPU without AMX.
 
-    With bfloat16 the two are close, and ONNX Runtime is slower in int8.
+    With AMX bfloat16 is the faster one; ONNX Runtime is slower in int8.
     """
     if platform.machine() not in X86 or find_spec("openvino") is None:
         return False
-    from engines.openvino_engine import has_bfloat16
+    from engines.openvino_engine import has_amx
 
-    return not has_bfloat16()
+    return not has_amx()
 
 
 def file_sha256(path: str | Path) -> str:

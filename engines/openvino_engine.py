@@ -39,10 +39,6 @@ class OpenVinoEngine:
             raise ModelError("this CPU has no bfloat16: choose the precision auto or float32")
         # One stream with all threads: one call at a time should end soon, rather than many at once.
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-        if self.manifest.precision == "int8" and self.manifest.task == "person_detector" and not has_amx():
-            # Without AMX this pass of OpenVINO (2026.3 and 2026.4) loses the scale of this network's rounded values
-            # (why is not known), and nobody is found; without the pass the file is run as it is written, in floats.
-            settings["LP_TRANSFORMS_MODE"] = "NO"
         if precision in PRECISION_HINTS:
             settings["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
         if threads is not None:

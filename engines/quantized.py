@@ -1,4 +1,4 @@
-"""Quantised ONNX files as TensorRT reads them right: it knows no uint8 between layers."""
+"""Quantised ONNX files as OpenVINO and TensorRT read them right."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 UNSIGNED_TO_SIGNED = np.float32(255 / 127)
+MIDDLE = 128  # of uint8
 
 
 def is_quantized(model: ModelProto) -> bool:
@@ -18,11 +19,29 @@ def is_quantized(model: ModelProto) -> bool:
     return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
-def signed_int8(model: ModelProto) -> ModelProto:
-    """A copy in which all Q/DQ are int8: uint8 from 0 on becomes the positive half of int8, over the same range.
+def unsigned_uint8(model: ModelProto) -> ModelProto:
+    """A copy in which activations in int8 are uint8 with the zero point 128: the same values.
 
-    TensorRT reads uint8 with zero point 0 as int8 with the same scale, and cuts off the upper half of the range without
-    an error. Here the step doubles instead. Raises ValueError for a zero point other than 0.
+    Without AMX OpenVINO 2026.4 turns int8 into that by itself, and is wrong by a fifth where a Concat comes before the
+    convolution.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in result.graph.initializer}
+    for name in {node.input[2] for node in result.graph.node if node.op_type == "QuantizeLinear"}:
+        if tensors[name].data_type == TensorProto.INT8:
+            middle = np.full(numpy_helper.to_array(tensors[name]).shape, MIDDLE, np.uint8)
+            tensors[name].CopyFrom(numpy_helper.from_array(middle, name))
+    onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def signed_int8(model: ModelProto) -> ModelProto:
+    """A copy in which all Q/DQ are int8, as TensorRT knows no uint8 between layers.
+
+    uint8 with the zero point 128 becomes the same values in int8, uint8 from 0 on the positive half of int8: TensorRT
+    would read it as int8 with the same scale, and cut off the upper half of the range without an error. Here the step
+    doubles instead. Raises ValueError for another zero point.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -34,7 +53,8 @@ def signed_int8(model: ModelProto) -> ModelProto:
         zero = tensors.get(node.input[2])
         if zero is None or zero.data_type != TensorProto.UINT8:
             continue
-        if numpy_helper.to_array(zero).any():
+        points = numpy_helper.to_array(zero)
+        if points.any() and (points != MIDDLE).any():
             raise ValueError(f"{node.name} has a zero point other than 0, which TensorRT cannot run: quantise anew")
         if node.input[0] in tensors:
             raise ValueError(f"{node.name} has weights in uint8, which TensorRT cannot run: quantise anew to int8")
@@ -42,8 +62,9 @@ def signed_int8(model: ModelProto) -> ModelProto:
         node.input[1] += ".signed"
         node.input[2] += ".signed"
     for scale, zero_point in scales.items():
-        values = numpy_helper.to_array(tensors[scale]) * UNSIGNED_TO_SIGNED
-        zeros = np.zeros(numpy_helper.to_array(tensors[zero_point]).shape, np.int8)
+        points = numpy_helper.to_array(tensors[zero_point])
+        values = numpy_helper.to_array(tensors[scale]) * (1 if points.any() else UNSIGNED_TO_SIGNED)
+        zeros = np.zeros(points.shape, np.int8)
         result.graph.initializer.append(numpy_helper.from_array(values, f"{scale}.signed"))
         result.graph.initializer.append(numpy_helper.from_array(zeros, f"{zero_point}.signed"))
     _drop_unused(result)

@@ -129,6 +129,9 @@ def test_a_detector_is_calibrated_on_whole_pictures_and_its_boxes_stay_float(
     assert main([*given, "--keep-float", "0"]) == 0
     int8, float32 = convolutions(onnx.load(out))
     assert len(float32) == 3 and all("/outputs." in name for name in float32) and len(int8) == 31
+    tensors = {tensor.name: tensor for tensor in onnx.load(out).graph.initializer}
+    rounding = [node for node in onnx.load(out).graph.node if node.op_type == "QuantizeLinear"]
+    assert {tensors[node.input[2]].data_type for node in rounding} == {onnx.TensorProto.UINT8}
     assert main([*given, "--keep-float", "1"]) == 0
     (kept,) = convolutions(onnx.load(out))[1] - float32
     assert kept in int8 and f"layers stay float: {kept}" in capsys.readouterr().out

@@ -12,10 +12,14 @@ from apps.command_line import DETECTOR, DETECTOR_INT8, POSE, default_detector
 from apps.video import VideoSettings
 from apps.webcam import WebcamSettings
 from engines import engine, openvino_engine
+from pipeline.association import box_iou
+from pipeline.detector import PersonDetector
+from pipeline.sources import DEMO_CLIP, open_source
+from pipeline.types import Detections, FloatArray
 
 
 @pytest.mark.parametrize(
-    ("machine", "openvino", "bfloat16", "file"),
+    ("machine", "openvino", "amx", "file"),
     [
         ("x86_64", True, True, DETECTOR),
         ("x86_64", True, False, DETECTOR_INT8),
@@ -25,11 +29,11 @@ from engines import engine, openvino_engine
     ],
 )
 def test_the_detector_is_the_faster_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, openvino: bool, bfloat16: bool, file: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, openvino: bool, amx: bool, file: Path
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(engine, "find_spec", lambda name: name if openvino else None)
-    monkeypatch.setattr(openvino_engine, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(openvino_engine, "has_amx", lambda: amx)
     assert default_detector() == file
     for settings in (WebcamSettings(), VideoSettings(inputs=["demo"], out=tmp_path), BenchmarkSettings()):
         assert settings.detector == file
@@ -37,3 +41,30 @@ def test_the_detector_is_the_faster_file(
 
 def test_the_files_are_there() -> None:
     assert all(path.is_file() for path in (DETECTOR, DETECTOR_INT8, POSE))
+
+
+@pytest.mark.parametrize(("text", "amx"), [("flags : fma amx_bf16 amx_tile", True), ("flags : avx512_bf16", False)])
+def test_matrix_instructions_are_read_from_the_list_of_linux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, amx: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(openvino_engine, "CPU_LIST", tmp_path / "cpuinfo")
+    assert openvino_engine.has_amx() == amx
+    monkeypatch.setattr(openvino_engine, "CPU_LIST", tmp_path / "none")
+    assert not openvino_engine.has_amx()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_both_detectors_find_the_same_people_in_every_runtime(runtime: str) -> None:
+    plain, int8 = (PersonDetector(engine.open_engine(file, runtime)) for file in (DETECTOR, DETECTOR_INT8))
+    frames = [frame.image for frame in open_source(str(DEMO_CLIP)).frames()][::10]
+    people = 0
+    for image in frames:
+        expected, found = (boxes_of_the_sure(detector(image)) for detector in (plain, int8))
+        assert len(expected) == len(found) and (box_iou(expected, found).max(axis=1) > 0.7).all()
+        people += len(expected)
+    assert people > 2 * len(frames)
+
+
+def boxes_of_the_sure(found: Detections) -> FloatArray:
+    return found.boxes[found.scores >= 0.6]

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from engines.compose import manifest_of
 from engines.engine import open_engine
 from engines.precision import expand_float32, for_tensorrt, in_precision, store_float16, to_float16
-from engines.quantized import signed_int8, without_emulated_int8
+from engines.quantized import signed_int8, unsigned_uint8, without_emulated_int8
 from pipeline.affine import crop_people
 from pipeline.detector import PersonDetector
 from pipeline.sources import open_source
@@ -171,6 +171,21 @@ def test_the_range_stays_and_the_step_doubles() -> None:
     np.testing.assert_allclose(session.run(["y"], {"x": x})[0], x, atol=0.11)
     with pytest.raises(ValueError, match="quantise has a zero point other than 0, which TensorRT cannot run"):
         signed_int8(quantised(5))
+
+
+def test_uint8_round_its_middle_is_int8() -> None:
+    """As OpenVINO gets it, and as TensorRT does: the same values."""
+    x = np.array([-12.8, -0.13, 12.7], np.float32)
+    signed = signed_int8(quantised(128))
+    assert {t.data_type for t in signed.graph.initializer} == {TensorProto.FLOAT, TensorProto.INT8}
+    found = [
+        ort.InferenceSession(model.SerializeToString()).run(["y"], {"x": x})[0]
+        for model in (quantised(128), signed, unsigned_uint8(signed))
+    ]
+    np.testing.assert_array_equal(found[0], np.array([-12.8, -0.1, 12.7], np.float32))
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    assert unsigned_uint8(signed) == unsigned_uint8(unsigned_uint8(signed))
 
 
 def test_transposed_convolutions_are_floats() -> None:
