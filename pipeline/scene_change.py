@@ -68,8 +68,7 @@ def _touched(boxes: FloatArray, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         (np.arange(count) >= low[:, axis, None]) & (np.arange(count) < high[:, axis, None])
         for axis, count in enumerate(THUMBNAIL)
     )
-    touched: npt.NDArray[np.bool_] = (rows[:, :, None] & columns[:, None]).any(axis=0)
-    return touched
+    return np.asarray((rows[:, :, None] & columns[:, None]).any(axis=0), np.bool_)
 
 
 def thumbnail(image: Image) -> FloatArray:

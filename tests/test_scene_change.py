@@ -86,7 +86,7 @@ def test_what_people_do_is_theirs_and_what_they_leave_has_changed() -> None:
     waving[120:250, 195:305] = (np.arange(110) * 2 % 200)[:, None]
     assert are_still(person, waving, ONE)
     assert are_still(room, person, ONE)
-    gone = ONE + np.float32([60, 0, 60, 0])
+    gone = ONE + np.array([60, 0, 60, 0], np.float32)
     moved = noisy_room()
     moved[100:400, 260:360] = 180
     assert not are_still(person, moved, gone)
