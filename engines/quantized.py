@@ -55,7 +55,9 @@ def signed_int8(model: ModelProto) -> ModelProto:
             continue
         points = numpy_helper.to_array(zero)
         if points.any() and (points != MIDDLE).any():
-            raise ValueError(f"{node.name} has a zero point other than 0 and 128, which TensorRT cannot run: quantise anew")
+            raise ValueError(
+                f"{node.name} has zero points other than 0 and 128, which TensorRT cannot run: quantise anew"
+            )
         if node.input[0] in tensors:
             raise ValueError(f"{node.name} has weights in uint8, which TensorRT cannot run: quantise anew to int8")
         scales.setdefault(node.input[1], node.input[2])

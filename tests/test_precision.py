@@ -169,7 +169,7 @@ def test_the_range_stays_and_the_step_doubles() -> None:
     x = np.array([0.0, 12.7, 25.5], np.float32)
     session = ort.InferenceSession(signed_int8(quantised(0)).SerializeToString())
     np.testing.assert_allclose(session.run(["y"], {"x": x})[0], x, atol=0.11)
-    with pytest.raises(ValueError, match="quantise has a zero point other than 0 and 128, which TensorRT cannot run"):
+    with pytest.raises(ValueError, match="quantise has zero points other than 0 and 128, which TensorRT cannot run"):
         signed_int8(quantised(5))
 
 
