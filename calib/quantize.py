@@ -53,8 +53,8 @@ def quantize(
 
     crops: calibration inputs, uint8 [1, h, w, 3] BGR each. Every node that no convolution follows stays float: the
     last convolutions, whose values are the answer, and all that reads them. method: one of calib.methods.METHODS.
-    keep_float: names of nodes that stay float, too. The metadata gets a hash of inputs and
-    settings. Raises ValueError for an unknown method, and names that are not in the network.
+    keep_float: names of nodes that stay float, too. The metadata gets a hash of inputs and settings.
+    Raises ValueError for an unknown method, and names that are not in the network.
     """
     network = network_of(expand_float32(model), manifest)
     inputs = list(crops)
