@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from pipeline.association import box_iou
 from pipeline.detector import PersonDetector
 from pipeline.sources import DEMO_CLIP, open_source
 from pipeline.types import Detections, FloatArray
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,21 @@ def test_matrix_instructions_are_read_from_the_list_of_linux(
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_both_detectors_find_the_same_people_in_every_runtime(runtime: str) -> None:
-    plain, int8 = (PersonDetector(engine.open_engine(file, runtime)) for file in (DETECTOR, DETECTOR_INT8))
+    expect_the_same_people(runtime)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the instructions are those of x86 CPUs")
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512_CORE_VNNI"])
+def test_both_detectors_find_the_same_people_on_lesser_cpus(instructions: str) -> None:
+    """OpenVINO chooses other kernels there, and other ways to round."""
+    check = "from tests.test_default_networks import expect_the_same_people as check; check('openvino', 'float32')"
+    lesser = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, env=lesser, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def expect_the_same_people(runtime: str, precision: str = "auto") -> None:
+    plain, int8 = (PersonDetector(engine.open_engine(file, runtime, precision)) for file in (DETECTOR, DETECTOR_INT8))
     frames = [frame.image for frame in open_source(str(DEMO_CLIP)).frames()][::10]
     people = 0
     for image in frames:
