@@ -49,7 +49,8 @@ STEPS: Mapping[str, str] = {
         f"--out {{out}}/pose --epochs 6 {TRAINING}"
     ),
     "pose, on": (
-        f"{POSE}--init {{out}}/pose/last.pt --out {{out}}/pose_on --epochs 12 --learning-rate 5e-4 {TRAINING}"
+        f"{POSE}--teacher {{out}}/large/last.pt --init {{out}}/pose/last.pt --out {{out}}/pose_on --epochs 12 "
+        f"--learning-rate 5e-4 {TRAINING}"
     ),
     "pose, small": (
         f"{POSE}--model edge_coco_128x96 --init {{out}}/pose_on/last.pt --out {{out}}/small --epochs 3 {TRAINING}"
