@@ -19,8 +19,7 @@ from pipeline.association import box_iou
 from pipeline.detector import PersonDetector
 from pipeline.sources import DEMO_CLIP, open_source
 from pipeline.types import Detections, FloatArray
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_both_detectors_find_the_same_people_on_lesser_cpus(instructions: str) -
     """OpenVINO chooses other kernels there, and other ways to round."""
     check = "from tests.test_default_networks import expect_the_same_people as check; check('openvino', 'float32')"
     lesser = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
-    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, env=lesser, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", check], cwd=REPOSITORY, env=lesser, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

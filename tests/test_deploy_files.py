@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from apps.build_engine import _parser
+from tests.helpers import REPOSITORY
 
-ROOT = Path(__file__).parent.parent
-SCRIPTS = sorted((ROOT / "scripts").glob("*.sh"))
-DOCKERFILE = (ROOT / "docker" / "Dockerfile.jetson").read_text()
-UNIT = ROOT / "deploy" / "darkstream.service"
+SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.sh"))
+DOCKERFILE = (REPOSITORY / "docker" / "Dockerfile.jetson").read_text()
+UNIT = REPOSITORY / "deploy" / "darkstream.service"
 ORIN = "# R36 (release), REVISION: 4.0, GCID: 37537400, BOARD: generic, EABI: aarch64, DATE: Fri Sep 13 04:36:44 UTC\n"
 THOR = "# R38 (release), REVISION: 2.0, GCID: 41844464, BOARD: generic, EABI: aarch64\n"
 
@@ -27,8 +27,8 @@ def test_the_scripts_pass_shellcheck() -> None:
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed (the dev extra has it)")
-    names = [str(path.relative_to(ROOT)) for path in SCRIPTS]
-    done = subprocess.run([shellcheck, "-x", *names], cwd=ROOT, capture_output=True, text=True, check=False)
+    names = [str(path.relative_to(REPOSITORY)) for path in SCRIPTS]
+    done = subprocess.run([shellcheck, "-x", *names], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
@@ -59,16 +59,16 @@ def test_the_image_takes_opencv_and_tensorrt_from_the_system() -> None:
     assert "opencv" not in pip
     assert ".[jetson,serve]" in pip
     config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
+    config.read(REPOSITORY / "setup.cfg")
     assert "opencv" not in config["options.extras_require"]["jetson"]
 
 
 def test_everything_that_the_image_copies_is_there_and_not_ignored() -> None:
-    ignore = (ROOT / "docker" / "Dockerfile.jetson.dockerignore").read_text().splitlines()
+    ignore = (REPOSITORY / "docker" / "Dockerfile.jetson.dockerignore").read_text().splitlines()
     for name, value in instructions():
         if name == "COPY":
             for source in value.split()[1:-1]:
-                assert (ROOT / source).exists(), source
+                assert (REPOSITORY / source).exists(), source
                 assert f"!{source}" in ignore, source
 
 
@@ -85,7 +85,7 @@ def test_the_service_restarts_without_end_and_has_no_rights() -> None:
     assert found["EnvironmentFile"] == "/etc/darkstream/darkstream.env"
     # The camera's daemon is reached through /tmp, CUDA through /dev; nothing sends keep-alives.
     assert not {"WatchdogSec", "PrivateTmp", "PrivateDevices", "MemoryDenyWriteExecute"} & set(found)
-    options = (ROOT / "deploy" / "darkstream.env").read_text()
+    options = (REPOSITORY / "deploy" / "darkstream.env").read_text()
     assert "DARKSTREAM_OPTIONS=--source csi://0" in options
 
 
@@ -105,7 +105,7 @@ def test_health_is_whether_process_1_writes(tmp_path: Path) -> None:
     def healthy(written: int) -> bool:
         io.write_text(f"rchar: 5\nwchar: {written}\nsyscr: 7\n")
         environment = {**os.environ, "PROC": str(io), "STATE": str(state)}
-        command = ["bash", str(ROOT / "scripts" / "jetson_health.sh")]
+        command = ["bash", str(REPOSITORY / "scripts" / "jetson_health.sh")]
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
     assert [healthy(written) for written in (10, 20, 20, 30)] == [True, True, False, True]
@@ -121,7 +121,7 @@ class Jetson:
         for script in SCRIPTS:
             shutil.copy(script, folder / "scripts")
         for name in ("__init__.py", "gstreamer.py"):
-            shutil.copy(ROOT / "pipeline" / name, folder / "pipeline")
+            shutil.copy(REPOSITORY / "pipeline" / name, folder / "pipeline")
         self.write("setup.cfg", "")
         self.write("models/person_detector.onnx", "detector")
         self.write("models/edge_coco_256x192.onnx", "pose")
@@ -195,7 +195,7 @@ def test_the_builds_are_commands_that_the_builder_takes(jetson: Jetson) -> None:
     for line in jetson.builds():
         options = _parser().parse_args(shlex.split(line))
         assert (options.runtime, options.input, options.precision) == ("tensorrt", "frame", "fp16")
-        assert (ROOT / options.model).exists()
+        assert (REPOSITORY / options.model).exists()
         assert options.out.name == f"{Path(options.model).stem}.engine"
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers import REPOSITORY
+
 # A package imports only from those to its left.
 ORDER = ("engines", "pipeline", "train", "calib", "apps")
-PACKAGES = [name for name in ORDER if (ROOT / name).is_dir()]
+PACKAGES = [name for name in ORDER if (REPOSITORY / name).is_dir()]
 LONGEST_FILE = 350
 # Libraries that the runtime packages keep out of everyone's way: library -> the only modules that may import it.
 ADAPTERS = {
@@ -42,11 +43,11 @@ ADAPTERS = {
 
 
 def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
 
 
 def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return path.relative_to(REPOSITORY).as_posix()
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -100,7 +101,7 @@ def test_importing_the_runtime_loads_no_heavy_library() -> None:
     ]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
     code += f"print(*sorted({set(ADAPTERS)} & set(sys.modules)))"
-    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    finished = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (finished.stdout.strip(), finished.stderr.strip()) == ("", "")
 
 
@@ -110,7 +111,10 @@ def test_files_are_short() -> None:
     assert not {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}
 
 
-@pytest.mark.parametrize("script", [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"], ids=relative)
+SCRIPTS = [*sorted((REPOSITORY / "scripts").glob("*.sh")), REPOSITORY / ".ci" / "run"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=relative)
 def test_scripts_parse(script: Path) -> None:
     bash = shutil.which("bash")
     if bash is None:
