@@ -133,9 +133,8 @@ def _taught(given: Given) -> Run:
     if not checkpoint.exists():
         raise ValueError(f"no teacher at {checkpoint}: run the idea {LARGER!r} first")
     load_checkpoint(network, checkpoint)
-    return replace(
-        _base(given), teacher=Teacher(network.eval().requires_grad_(False), 0.5, checkpoint, LARGE.skeleton.flip_order)
-    )
+    teacher = Teacher([network.eval().requires_grad_(False)], [1.0], 0.5, [checkpoint], LARGE.skeleton.flip_order)
+    return replace(_base(given), teacher=teacher)
 
 
 IDEAS: Mapping[str, Callable[[Given], Run]] = {

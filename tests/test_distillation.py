@@ -25,7 +25,7 @@ from train.zoo import zoo_model
 @pytest.fixture
 def teacher() -> Teacher:
     torch.manual_seed(3)
-    return Teacher(TinyNetwork(17).eval(), 0.25, Path("teacher.pt"), COCO.flip_order)
+    return Teacher([TinyNetwork(17).eval()], [1.0], 0.25, [Path("teacher.pt")], COCO.flip_order)
 
 
 def half_labelled(folder: Path) -> DataSet:
@@ -59,11 +59,23 @@ def test_the_teacher_runs_the_flip_test(teacher: Teacher) -> None:
     """Of a crop and its mirror image it finds mirror images, but for the column by which the flip test moves one."""
     images = torch.rand(2, 3, 64, 48)
     found, mirrored = teacher.heatmaps(images), teacher.heatmaps(images.flip(3))
-    alone = teacher.network(images)
-    assert torch.equal(found, flip_merge(alone, teacher.network(images.flip(3)), COCO.flip_order))
+    (network,) = teacher.networks
+    alone = network(images)
+    assert torch.equal(found, flip_merge(alone, network(images.flip(3)), COCO.flip_order))
     assert not torch.allclose(found, alone, atol=1e-4)
     back = mirrored[:, list(COCO.flip_order)].flip(3)
     assert (found[..., 1:-1] - back[..., 1:-1]).abs().mean() < (found - alone).abs().mean()
+
+
+def test_several_teach_what_they_find_on_average(teacher: Teacher) -> None:
+    other = TinyNetwork(17).eval()
+    both = replace(
+        teacher, networks=[*teacher.networks, other], weights=[3.0, 1.0], sources=[*teacher.sources, Path("b")]
+    )
+    images = torch.rand(2, 3, 64, 48)
+    alone = replace(teacher, networks=[other]).heatmaps(images)
+    torch.testing.assert_close(both.heatmaps(images), 0.75 * teacher.heatmaps(images) + 0.25 * alone)
+    assert both.described == "teacher.pt=3, b=1"
 
 
 def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path) -> None:
@@ -119,8 +131,10 @@ def test_who_cannot_teach_is_refused(tmp_path: Path) -> None:
     ):
         torch.save({"network": model.build().state_dict(), "figures": {}, "model": model_entry(model)}, file)
         with pytest.raises(ValueError, match=message):
-            read_teacher(file, student)
+            read_teacher([(file, 1.0)], student)
     torch.save({"network": other.build().state_dict(), "figures": {}, "model": model_entry(other)}, file)
-    assert read_teacher(file, student).share == 0.5
+    assert read_teacher([(file, 1.0)], student).share == 0.5
     with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
-        read_teacher(file, student, 0.0)
+        read_teacher([(file, 1.0)], student, 0.0)
+    with pytest.raises(ValueError, match="MoveNet has COCO's 17 keypoints, not skeleton 'mpii'"):
+        read_teacher([(tmp_path / "movenet.json", 1.0)], zoo_model("mpii_hrnet_w32_256x256"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.tfjs_files import saved_graph
 from train.checkpoints import CheckpointError
@@ -26,8 +27,8 @@ def random_trunk(width: float = 1.0) -> MobileTrunk:
     return MobileTrunk(width).eval()
 
 
-def saved_movenet(trunk: MobileTrunk, folder: Path, stored: str = "float32") -> Path:
-    """A TF.js graph with the trunk's weights as MoveNet keeps them."""
+def movenet_names(trunk: MobileTrunk) -> dict[str, Tensor]:
+    """The trunk's weights by MoveNet's names."""
     weights = {}
     for name, weight in trunk.state_dict().items():
         *room, layer, kind = name.split(".")
@@ -37,7 +38,12 @@ def saved_movenet(trunk: MobileTrunk, folder: Path, stored: str = "float32") -> 
             place = f"expanded_conv_{step}" if room[1] == "0" else f"block_{room[1]}_{step}"
         op = "depthwise" if "depthwise" in layer else "Conv2D"
         weights[f"{PLACE}/{place}/{op}_{'weights' if kind == 'weight' else 'bn_offset'}"] = weight
-    return saved_graph(weights, folder / "movenet.json", stored)
+    return weights
+
+
+def saved_movenet(trunk: MobileTrunk, folder: Path, stored: str = "float32") -> Path:
+    """A TF.js graph with the trunk's weights as MoveNet keeps them."""
+    return saved_graph(movenet_names(trunk), folder / "movenet.json", stored)
 
 
 @pytest.mark.parametrize(("stored", "tolerance"), [("float32", 1e-4), ("float16", 1e-2)])

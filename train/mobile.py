@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from train.inverted_residual import InvertedResidual, SameConv2d
@@ -25,11 +27,11 @@ WIDTH_MULTIPLE = 8
 class MobileTrunk(nn.Module):
     """image [N, 3, h, w] -> features of strides 4, 8, 16 and 32, the last by a 1x1 convolution to 1,280 channels.
 
-    width: what all other numbers of channels are multiplied by. Biases stand for batch normalisations, which the
-    published weights have folded away. channels: of the features.
+    width: what all other numbers of channels are multiplied by. stages: whose last blocks give the features. Biases
+    stand for batch normalisations, which the published weights have folded away. channels: of the features.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, stages: Sequence[int] = FEATURE_STAGES) -> None:
         super().__init__()
         inputs = _scaled(STEM * width)
         self._conv_stem = SameConv2d(3, inputs, 3, 2)
@@ -41,11 +43,11 @@ class MobileTrunk(nn.Module):
             for block in range(count):
                 blocks.append(InvertedResidual(inputs, outputs, expansion, 1 if block else first_stride))
                 inputs = outputs
-            if number in FEATURE_STAGES:
+            if number in stages:
                 self._last_blocks.append(len(blocks) - 1)
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = nn.Conv2d(inputs, LAST, 1)
-        self.channels = (*(_scaled(STAGES[number][2] * width) for number in FEATURE_STAGES[:-1]), LAST)
+        self.channels = (*(_scaled(STAGES[number][2] * width) for number in stages[:-1]), LAST)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.activation(self._conv_stem(image))

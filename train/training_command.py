@@ -31,7 +31,14 @@ def add_pose_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data", type=Path, required=True, help="folder with coco_train/ and lspet/, or the YAML file of a data set"
     )
-    command.add_argument("--teacher", type=Path, metavar="FILE", help="checkpoint of a larger network to learn from")
+    command.add_argument(
+        "--teacher",
+        type=weighted_path,
+        action="append",
+        default=[],
+        metavar="FILE[=WEIGHT]",
+        help="checkpoint of a larger network to learn from, or MoveNet as a TF.js graph; of several the mean",
+    )
     command.add_argument("--teacher-share", type=float, default=SHARE, help=f"its part of the loss ({SHARE})")
     _add_options(command)
     command.set_defaults(run=train_pose)
