@@ -133,7 +133,7 @@ def _taught(given: Given) -> Run:
     if not checkpoint.exists():
         raise ValueError(f"no teacher at {checkpoint}: run the idea {LARGER!r} first")
     load_checkpoint(network, checkpoint)
-    teacher = Teacher([network.eval().requires_grad_(False)], [1.0], 0.5, [checkpoint], LARGE.skeleton.flip_order)
+    teacher = Teacher(network.eval().requires_grad_(False), 0.5, str(checkpoint), LARGE.skeleton.flip_order)
     return replace(_base(given), teacher=teacher)
 
 

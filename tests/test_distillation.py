@@ -25,7 +25,7 @@ from train.zoo import zoo_model
 @pytest.fixture
 def teacher() -> Teacher:
     torch.manual_seed(3)
-    return Teacher([TinyNetwork(17).eval()], [1.0], 0.25, [Path("teacher.pt")], COCO.flip_order)
+    return Teacher(TinyNetwork(17).eval(), 0.25, "teacher.pt", COCO.flip_order)
 
 
 def half_labelled(folder: Path) -> DataSet:
@@ -59,23 +59,26 @@ def test_the_teacher_runs_the_flip_test(teacher: Teacher) -> None:
     """Of a crop and its mirror image it finds mirror images, but for the column by which the flip test moves one."""
     images = torch.rand(2, 3, 64, 48)
     found, mirrored = teacher.heatmaps(images), teacher.heatmaps(images.flip(3))
-    (network,) = teacher.networks
-    alone = network(images)
-    assert torch.equal(found, flip_merge(alone, network(images.flip(3)), COCO.flip_order))
+    alone = teacher.network(images)
+    assert torch.equal(found, flip_merge(alone, teacher.network(images.flip(3)), COCO.flip_order))
     assert not torch.allclose(found, alone, atol=1e-4)
     back = mirrored[:, list(COCO.flip_order)].flip(3)
     assert (found[..., 1:-1] - back[..., 1:-1]).abs().mean() < (found - alone).abs().mean()
 
 
-def test_several_teach_what_they_find_on_average(teacher: Teacher) -> None:
-    other = TinyNetwork(17).eval()
-    both = replace(
-        teacher, networks=[*teacher.networks, other], weights=[3.0, 1.0], sources=[*teacher.sources, Path("b")]
-    )
-    images = torch.rand(2, 3, 64, 48)
-    alone = replace(teacher, networks=[other]).heatmaps(images)
-    torch.testing.assert_close(both.heatmaps(images), 0.75 * teacher.heatmaps(images) + 0.25 * alone)
-    assert both.described == "teacher.pt=3, b=1"
+def test_several_teach_what_they_find_on_average(tmp_path: Path) -> None:
+    student, files = zoo_model("edge_coco_128x96"), []
+    for number in range(2):
+        torch.manual_seed(number)
+        files.append(tmp_path / f"{number}.pt")
+        described = {"figures": {}, "model": model_entry(student)}
+        torch.save({"network": student.build().state_dict(), **described}, files[-1])
+    images = torch.rand(2, 3, 128, 96)
+    first, second = (read_teacher([(file, 1.0)], student).heatmaps(images) for file in files)
+    both = read_teacher([(files[0], 3.0), (files[1], 1.0)], student)
+    torch.testing.assert_close(both.heatmaps(images), 0.75 * first + 0.25 * second)
+    assert not torch.allclose(first, second, atol=1e-4)
+    assert both.source == f"{files[0]}=3, {files[1]}=1"
 
 
 def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path) -> None:

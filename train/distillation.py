@@ -25,16 +25,14 @@ SHARE = 0.5
 
 @dataclass(frozen=True)
 class Teacher:
-    """Trained pose networks whose heatmaps are averaged, each with the weight of its part.
+    """A trained pose network. share: its part of the loss, 0 to 1; the labels have the rest. source: its files.
 
-    share: the teacher's part of the loss, 0 to 1; the labels have the rest. sources: the networks' files.
     flip_order: of its K keypoints, which one each is in the mirror image.
     """
 
-    networks: Sequence[nn.Module]
-    weights: Sequence[float]
+    network: nn.Module
     share: float
-    sources: Sequence[Path]
+    source: str
     flip_order: Sequence[int]
 
     def __post_init__(self) -> None:
@@ -42,33 +40,35 @@ class Teacher:
         if not 0 < self.share <= 1:
             raise ValueError(f"the teacher's share of the loss should be above 0 and at most 1, got {self.share}")
 
-    @property
-    def described(self) -> str:
-        """Its files and their weights, as they were given."""
-        return ", ".join(f"{path}={weight:g}" for path, weight in zip(self.sources, self.weights, strict=True))
-
     @torch.no_grad()
     def heatmaps(self, images: Tensor) -> Tensor:
         """Heatmaps [N, K, h/4, w/4] of normalised RGB crops [N, 3, h, w], by the flip test."""
-        upright, mirrored = self._mean(images), self._mean(images.flip(3))
-        return flip_merge(upright, mirrored, self.flip_order)
+        network = self.network.to(images.device)
+        return flip_merge(network(images).float(), network(images.flip(3)).float(), self.flip_order)
 
-    def _mean(self, images: Tensor) -> Tensor:
-        """The networks' weighted mean, float32."""
-        total = torch.zeros((), device=images.device)
-        for network, weight in zip(self.networks, self.weights, strict=True):
-            total = total + weight / sum(self.weights) * network.to(images.device)(images).float()
-        return total
+
+class MeanHeatmaps(nn.Module):
+    """Networks as one: crops [N, 3, h, w] -> the weighted mean of their heatmaps, float32 [N, K, h/4, w/4]."""
+
+    def __init__(self, networks: Sequence[nn.Module], weights: Sequence[float]) -> None:
+        """weights: of any sum above 0."""
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.weights = [weight / sum(weights) for weight in weights]
+
+    def forward(self, image: Tensor) -> Tensor:
+        parts = [weight * network(image).float() for network, weight in zip(self.networks, self.weights, strict=True)]
+        return torch.stack(parts).sum(0)
 
 
 def read_teacher(files: Sequence[tuple[Path, float]], student: ZooModel, share: float = SHARE) -> Teacher:
-    """The teacher in checkpoints of ours and MoveNet's TF.js graphs, each with its weight.
+    """The teacher in one or more checkpoints of ours and TF.js graphs of MoveNet, each with its weight in their mean.
 
     Raises ValueError for a checkpoint without the student's crops and keypoints, OSError for a file that is not there.
     """
     networks = [_read_network(path, student) for path, _ in files]
-    weights, sources = [weight for _, weight in files], [path for path, _ in files]
-    return Teacher(networks, weights, share, sources, student.skeleton.flip_order)
+    source = ", ".join(f"{path}={weight:g}" for path, weight in files)
+    return Teacher(MeanHeatmaps(networks, [weight for _, weight in files]), share, source, student.skeleton.flip_order)
 
 
 def _read_network(path: Path, student: ZooModel) -> nn.Module:

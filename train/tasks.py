@@ -111,7 +111,7 @@ class PoseTask:
         model = {f"model {name}": value for name, value in model_entry(self.model).items()}
         augmentation = {f"augmentation {name}": value for name, value in asdict(self.recipe.augmentation).items()}
         scale = {"loss scale": self.recipe.loss_scale, "frozen blocks": self.recipe.frozen_blocks}
-        taught = {"teacher": self.teacher.described, "teacher's share": self.teacher.share} if self.teacher else {}
+        taught = {"teacher": self.teacher.source, "teacher's share": self.teacher.share} if self.teacher else {}
         return {**model, **augmentation, **scale, **taught, "unbiased": self.unbiased}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
