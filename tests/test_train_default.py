@@ -56,7 +56,10 @@ def test_without_pretrained_networks_nothing_is_begun(
     (tmp_path / "movenet-lightning.json").touch()
     assert main(["--data", "d", "--out", str(tmp_path), "--pretrained", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert "no movenet-thunder.json, movenet_thunder.onnx, nanodet.json in" in error and error.count("\n") == 1
+    assert (
+        "no movenet-thunder.json, movenet-multipose.json, movenet_thunder.onnx, nanodet.json in" in error
+        and error.count("\n") == 1
+    )
     assert not calls
 
 
