@@ -39,9 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--teacher", type=weighted_path, action="append", required=True, metavar="FILE[=WEIGHT]")
-    parser.add_argument("--student", default=EDGE_NAME, metavar="NAME", help=f"whom it teaches ({EDGE_NAME})")
     options = parser.parse_args()
-    student, pictures = zoo_model(options.student), list(split(options.data / "coco_train", validation=True))
+    student, pictures = zoo_model(EDGE_NAME), list(split(options.data / "coco_train", validation=True))
     first: Results | None = None
     print("teacher | AP | 95 % | difference to the first, 95 %")
     for files in [*([each] for each in options.teacher), options.teacher]:

@@ -85,9 +85,9 @@ def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path)
     """But what is cut off is cut off of both."""
     model, ((pictures, _),) = tiny_model(), drawn_data(tmp_path).train
     changed = replace(EDGE, cut_probability=1.0, rotation_probability=0.0)
-    people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, changed, taught=True)
+    people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, changed, teacher_size=(48, 64))
     plain = replace(changed, appearance=False)
-    unchanged = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, plain, taught=True)
+    unchanged = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, plain, teacher_size=(48, 64))
     differing = 0
     for index in range(len(people)):
         torch.manual_seed(index)
@@ -97,6 +97,28 @@ def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path)
         assert np.array_equal(alike[0], seen) and np.array_equal(alike[3], seen)
         differing += not np.array_equal(crop, seen)
     assert differing > len(people) / 2
+
+
+def test_a_teacher_of_larger_crops_sees_them_and_says_what_lies_on_the_students_px(tmp_path: Path) -> None:
+    model, ((pictures, _),) = tiny_model(), drawn_data(tmp_path).train
+    cut = replace(EDGE, cut_probability=0.5, appearance=False)
+    for index in range(4):
+        samples = []
+        for times in (1, 2):
+            people = PeopleDataset(
+                pictures, model.skeleton, model.input_size, model.sigma, cut, teacher_size=(48 * times, 64 * times)
+            )
+            torch.manual_seed(index)
+            samples.append(people[index])
+        (crop, heatmaps, _, same), (again, expected, _, larger) = samples
+        assert np.array_equal(crop, same) and np.array_equal(crop, again) and np.array_equal(heatmaps, expected)
+        assert larger.shape == (128, 96, 3)
+        assert np.abs(larger[::2, ::2].astype(float) - crop).mean() < 1.0
+    network = TinyNetwork(17).eval()
+    images = torch.rand(1, 3, 128, 96)
+    found = Teacher(network, 0.5, "teacher.pt", COCO.flip_order, times=2).heatmaps(images)
+    whole = Teacher(network, 0.5, "teacher.pt", COCO.flip_order).heatmaps(images)
+    assert found.shape == (1, 17, 16, 12) and torch.equal(found, whole[..., ::2, ::2])
 
 
 def test_people_without_keypoints_are_for_the_teacher(tmp_path: Path, teacher: Teacher) -> None:
@@ -137,6 +159,12 @@ def test_who_cannot_teach_is_refused(tmp_path: Path) -> None:
             read_teacher([(file, 1.0)], student)
     torch.save({"network": other.build().state_dict(), "figures": {}, "model": model_entry(other)}, file)
     assert read_teacher([(file, 1.0)], student).share == 0.5
+    small = zoo_model("edge_coco_128x96")
+    assert read_teacher([(file, 1.0)], small).times == 2
+    equal = tmp_path / "small.pt"
+    torch.save({"network": small.build().state_dict(), "figures": {}, "model": model_entry(small)}, equal)
+    with pytest.raises(ValueError, match="crops of different sizes"):
+        read_teacher([(file, 1.0), (equal, 1.0)], small)
     with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
         read_teacher([(file, 1.0)], student, 0.0)
     with pytest.raises(ValueError, match="MoveNet has COCO's 17 keypoints, not skeleton 'mpii'"):

@@ -27,24 +27,34 @@ SHARE = 0.5
 class Teacher:
     """A trained pose network. share: its part of the loss, 0 to 1; the labels have the rest. source: its files.
 
-    flip_order: of its K keypoints, which one each is in the mirror image.
+    flip_order: of its K keypoints, which one each is in the mirror image. times: how many times as wide and as high its
+    crops are as the student's.
     """
 
     network: nn.Module
     share: float
     source: str
     flip_order: Sequence[int]
+    times: int = 1
 
     def __post_init__(self) -> None:
         """Raises ValueError for a share that is none."""
         if not 0 < self.share <= 1:
             raise ValueError(f"the teacher's share of the loss should be above 0 and at most 1, got {self.share}")
 
+    def input_size(self, student: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) px of its crops, for the student's."""
+        return student[0] * self.times, student[1] * self.times
+
     @torch.no_grad()
     def heatmaps(self, images: Tensor) -> Tensor:
-        """Heatmaps [N, K, h/4, w/4] of normalised RGB crops [N, 3, h, w], by the flip test."""
+        """The student's heatmaps [N, K, h/4, w/4] of the teacher's normalised RGB crops, by the flip test.
+
+        images: [N, 3, times h, times w]. Of the teacher's heatmaps those px are taken that lie on the student's.
+        """
         network = self.network.to(images.device)
-        return flip_merge(network(images).float(), network(images.flip(3)).float(), self.flip_order)
+        heatmaps = flip_merge(network(images).float(), network(images.flip(3)).float(), self.flip_order)
+        return heatmaps[..., :: self.times, :: self.times]
 
 
 class MeanHeatmaps(nn.Module):
@@ -64,29 +74,39 @@ class MeanHeatmaps(nn.Module):
 def read_teacher(files: Sequence[tuple[Path, float]], student: ZooModel, share: float = SHARE) -> Teacher:
     """The teacher in one or more checkpoints of ours and TF.js graphs of MoveNet, each with its weight in their mean.
 
-    Raises ValueError for a checkpoint without the student's crops and keypoints, OSError for a file that is not there.
+    A checkpoint's crops may be a whole number of times as large as the student's, the same for all; MoveNet takes any.
+    Raises ValueError for a checkpoint of other crops or keypoints, OSError for a file that is not there.
     """
-    networks = [_read_network(path, student) for path, _ in files]
+    read = [_read_network(path, student) for path, _ in files]
+    sizes = {times for _, times in read if times is not None} or {1}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"the checkpoints that are to teach {student.name} have crops of different sizes: give such of one size"
+        )
+    mean = MeanHeatmaps([network for network, _ in read], [weight for _, weight in files])
     source = ", ".join(f"{path}={weight:g}" for path, weight in files)
-    return Teacher(MeanHeatmaps(networks, [weight for _, weight in files]), share, source, student.skeleton.flip_order)
+    return Teacher(mean, share, source, student.skeleton.flip_order, *sizes)
 
 
-def _read_network(path: Path, student: ZooModel) -> nn.Module:
+def _read_network(path: Path, student: ZooModel) -> tuple[nn.Module, int | None]:
+    """A network, and how many times as large as the student's its crops are; None: any."""
     if path.suffix == ".json":
         if definition_of(student.skeleton) != COCO.name:
             raise ValueError(
                 f"{path} cannot teach {student.name}: MoveNet has COCO's 17 keypoints, not skeleton "
                 f"{student.skeleton.name!r}"
             )
-        return read_movenet(path)
+        return read_movenet(path), None
     trained = load_pose_model(None, path)
     model = trained.model
-    if definition_of(model.skeleton) != definition_of(student.skeleton) or model.input_size != student.input_size:
+    (width, height), (own_width, own_height) = model.input_size, student.input_size
+    fits = width % own_width == 0 and width * own_height == height * own_width
+    if not fits or definition_of(model.skeleton) != definition_of(student.skeleton):
         raise ValueError(
             f"{path} cannot teach {student.name}: it has crops of {_size(model)} and skeleton "
-            f"{model.skeleton.name!r}, expected {_size(student)} and {student.skeleton.name!r}"
+            f"{model.skeleton.name!r}, expected {_size(student)}, or twice that say, and {student.skeleton.name!r}"
         )
-    return trained.network.eval().requires_grad_(False)
+    return trained.network.eval().requires_grad_(False), width // own_width
 
 
 def _size(model: ZooModel) -> str:

@@ -102,7 +102,7 @@ class PoseTask:
             model.sigma,
             self.recipe.augmentation,
             self.unbiased,
-            taught=self.teacher is not None,
+            teacher_size=self.teacher.input_size(model.input_size) if self.teacher else None,
         )
 
     @property

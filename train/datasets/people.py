@@ -35,8 +35,9 @@ class PeopleDataset(Dataset[Sample]):
 
     input_size: (width, height) px of the crops; the heatmaps' is a quarter. sigma: of the Gaussians, heatmap px.
     augmentation: None for the crops that the network sees in production. unbiased: DARK's encoding, else the rounded.
-    taught: for a student of a teacher. Also people of whom only a box is known, all weights 0; and a fourth part of
-    each sample, the crop as it was before its appearance changed, which the teacher sees.
+    teacher_size: for a student of a teacher, (width, height) px of what that one sees, a multiple of input_size. Also
+    people of whom only a box is known, all weights 0; and a fourth part of each sample, the crop in that size as it was
+    before its appearance changed.
     Raises ValueError when nobody in the pictures has keypoints.
     """
 
@@ -48,15 +49,16 @@ class PeopleDataset(Dataset[Sample]):
         sigma: float,
         augmentation: Augmentation | None,
         unbiased: bool = True,
-        taught: bool = False,
+        teacher_size: tuple[int, int] | None = None,
     ) -> None:
         everyone = [(picture, person) for picture in pictures for person in picture.people if not person.ignore]
         labelled = [(picture, person) for picture, person in everyone if person.joints is not None]
-        self.people: list[tuple[Picture, Person]] = everyone if taught else labelled
+        self.people: list[tuple[Picture, Person]] = labelled if teacher_size is None else everyone
         if not labelled:
             raise ValueError(f"nobody in the {len(pictures)} pictures has keypoints: there is nothing to train on")
         self.skeleton, self.input_size, self.sigma = skeleton, input_size, sigma
-        self.augmentation, self.unbiased, self.taught = augmentation, unbiased, taught
+        self.augmentation, self.unbiased, self.teacher_size = augmentation, unbiased, teacher_size or input_size
+        self.taught = teacher_size is not None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -72,15 +74,17 @@ class PeopleDataset(Dataset[Sample]):
         matrix: FloatArray = crop_matrix(view.center, view.scale, self.input_size, view.rotation)
         if view.mirrored:
             matrix, joints = mirrored(matrix, joints, self.input_size[0], self.skeleton)
-        crop = cv2.warpAffine(picture.read(), matrix, self.input_size, flags=cv2.INTER_LINEAR).astype(np.uint8)
-        plain = crop
+        image = picture.read()
+        crop = _warped(image, matrix, self.input_size)
+        times = self.teacher_size[0] // self.input_size[0]
+        plain = crop if times == 1 else _warped(image, times * matrix, self.teacher_size)
         if how is not None and how.appearance:
             crop = self._changed(crop, rng)
         points = joints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         visible = np.minimum(joints[:, 2], 1)
         if view.kept is not None:
             corners = view.kept @ matrix[:, :2].T + matrix[:, 2]
-            crop, plain = cut_off(crop, corners), cut_off(plain, corners)
+            crop, plain = cut_off(crop, corners), cut_off(plain, times * corners)
             visible = visible * lies_inside(points, corners)
         heatmap_size = (self.input_size[0] // 4, self.input_size[1] // 4)
         heatmaps, weights = encode(points, visible, self.input_size, heatmap_size, self.sigma, self.unbiased)
@@ -95,3 +99,7 @@ class PeopleDataset(Dataset[Sample]):
             return crop
         other = self.people[int(rng.integers(len(self.people)))][0].read() if rng.random() < 0.5 else None
         return cover_part(crop, rng, other)
+
+
+def _warped(image: Image, matrix: FloatArray, size: tuple[int, int]) -> Image:
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8)
