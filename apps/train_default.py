@@ -66,7 +66,8 @@ STEPS: Mapping[str, str] = {
         f"--learning-rate 5e-4 {TRAINING}"
     ),
     "pose, small": (
-        f"{POSE}{THREE}--model edge_coco_128x96 --init {{out}}/pose_on/last.pt --out {{out}}/small --epochs 5 {TRAINING}"
+        f"{POSE}{THREE}--model edge_coco_128x96 --init {{out}}/pose_on/last.pt --out {{out}}/small "
+        f"--epochs 5 {TRAINING}"
     ),
     "detector": "train detector --data {data} --init {pretrained}/nanodet.json --out {out}/detector " + TRAINING,
     "files": (
