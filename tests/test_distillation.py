@@ -85,9 +85,9 @@ def test_the_teacher_sees_the_crop_before_its_appearance_changed(tmp_path: Path)
     """But what is cut off is cut off of both."""
     model, ((pictures, _),) = tiny_model(), drawn_data(tmp_path).train
     changed = replace(EDGE, cut_probability=1.0, rotation_probability=0.0)
-    people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, changed, teacher_size=(48, 64))
+    people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, changed, teacher_times=1)
     plain = replace(changed, appearance=False)
-    unchanged = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, plain, teacher_size=(48, 64))
+    unchanged = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, plain, teacher_times=1)
     differing = 0
     for index in range(len(people)):
         torch.manual_seed(index)
@@ -105,9 +105,7 @@ def test_a_teacher_of_larger_crops_sees_them_and_says_what_lies_on_the_students_
     for index in range(4):
         samples = []
         for times in (1, 2):
-            people = PeopleDataset(
-                pictures, model.skeleton, model.input_size, model.sigma, cut, teacher_size=(48 * times, 64 * times)
-            )
+            people = PeopleDataset(pictures, model.skeleton, model.input_size, model.sigma, cut, teacher_times=times)
             torch.manual_seed(index)
             samples.append(people[index])
         (crop, heatmaps, _, same), (again, expected, _, larger) = samples

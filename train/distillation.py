@@ -42,10 +42,6 @@ class Teacher:
         if not 0 < self.share <= 1:
             raise ValueError(f"the teacher's share of the loss should be above 0 and at most 1, got {self.share}")
 
-    def input_size(self, student: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) px of its crops, for the student's."""
-        return student[0] * self.times, student[1] * self.times
-
     @torch.no_grad()
     def heatmaps(self, images: Tensor) -> Tensor:
         """The student's heatmaps [N, K, h/4, w/4] of the teacher's normalised RGB crops, by the flip test.

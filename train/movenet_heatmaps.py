@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from train.checkpoints import CheckpointError
 from train.mobile import STEM, MobileTrunk
-from train.movenet_weights import TRUNK, load_movenet
+from train.movenet_weights import TRUNK, load_trunk
 from train.tfjs import Weights, read_graph, torch_kernel
 
 STAGES = (1, 2, 3, 6)  # of the trunk, that the feature pyramid takes
@@ -73,7 +73,7 @@ def read_movenet(path: Path) -> MoveNetHeatmaps:
         network.load_state_dict(_head(weights), strict=False)
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is not MoveNet ({error}): expected movenet-thunder.json, say") from error
-    load_movenet(network.trunk, path)
+    load_trunk(network.trunk, weights, path)
     return network.eval().requires_grad_(False)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from engines.compose import MEAN, STD
 from train.checkpoints import CheckpointError
 from train.mobile import BLOCKS, MobileTrunk
-from train.tfjs import read_graph, torch_kernel
+from train.tfjs import Weights, read_graph, torch_kernel
 
 TRUNK = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1/model/"
 HALF_RANGE = 127.5  # MoveNet takes (RGB - 127.5) / 127.5.
@@ -23,7 +23,14 @@ def load_movenet(trunk: MobileTrunk, path: Path) -> None:
     Raises OSError for a file that is not there, ValueError for one that is not MoveNet, CheckpointError for MoveNet of
     another width.
     """
-    _, weights = read_graph(path)
+    load_trunk(trunk, read_graph(path)[1], path)
+
+
+def load_trunk(trunk: MobileTrunk, weights: Weights, path: Path) -> None:
+    """Load the trunk in the weights of a MoveNet's graph, which came from `path`.
+
+    Raises CheckpointError for weights that are not MoveNet's, or of another width.
+    """
     named: dict[str, Tensor] = {}
     for ours, theirs in _names().items():
         kind = "depthwise" if "depthwise" in theirs else "Conv2D"

@@ -102,7 +102,7 @@ class PoseTask:
             model.sigma,
             self.recipe.augmentation,
             self.unbiased,
-            teacher_size=self.teacher.input_size(model.input_size) if self.teacher else None,
+            teacher_times=self.teacher.times if self.teacher else None,
         )
 
     @property

@@ -35,9 +35,9 @@ class PeopleDataset(Dataset[Sample]):
 
     input_size: (width, height) px of the crops; the heatmaps' is a quarter. sigma: of the Gaussians, heatmap px.
     augmentation: None for the crops that the network sees in production. unbiased: DARK's encoding, else the rounded.
-    teacher_size: for a student of a teacher, (width, height) px of what that one sees, a multiple of input_size. Also
-    people of whom only a box is known, all weights 0; and a fourth part of each sample, the crop in that size as it was
-    before its appearance changed.
+    teacher_times: for a student of a teacher, how many times as large as input_size what that one sees is. Also people
+    of whom only a box is known, all weights 0; and a fourth part of each sample, the crop in that size as it was before
+    its appearance changed.
     Raises ValueError when nobody in the pictures has keypoints.
     """
 
@@ -49,16 +49,15 @@ class PeopleDataset(Dataset[Sample]):
         sigma: float,
         augmentation: Augmentation | None,
         unbiased: bool = True,
-        teacher_size: tuple[int, int] | None = None,
+        teacher_times: int | None = None,
     ) -> None:
         everyone = [(picture, person) for picture in pictures for person in picture.people if not person.ignore]
         labelled = [(picture, person) for picture, person in everyone if person.joints is not None]
-        self.people: list[tuple[Picture, Person]] = labelled if teacher_size is None else everyone
+        self.people: list[tuple[Picture, Person]] = labelled if teacher_times is None else everyone
         if not labelled:
             raise ValueError(f"nobody in the {len(pictures)} pictures has keypoints: there is nothing to train on")
         self.skeleton, self.input_size, self.sigma = skeleton, input_size, sigma
-        self.augmentation, self.unbiased, self.teacher_size = augmentation, unbiased, teacher_size or input_size
-        self.taught = teacher_size is not None
+        self.augmentation, self.unbiased, self.teacher_times = augmentation, unbiased, teacher_times
 
     def __len__(self) -> int:
         return len(self.people)
@@ -75,9 +74,10 @@ class PeopleDataset(Dataset[Sample]):
         if view.mirrored:
             matrix, joints = mirrored(matrix, joints, self.input_size[0], self.skeleton)
         image = picture.read()
-        crop = _warped(image, matrix, self.input_size)
-        times = self.teacher_size[0] // self.input_size[0]
-        plain = crop if times == 1 else _warped(image, times * matrix, self.teacher_size)
+        crop = plain = _warped(image, matrix, self.input_size)
+        times = self.teacher_times or 1
+        if times > 1:
+            plain = _warped(image, times * matrix, (times * self.input_size[0], times * self.input_size[1]))
         if how is not None and how.appearance:
             crop = self._changed(crop, rng)
         points = joints[:, :2] @ matrix[:, :2].T + matrix[:, 2]
@@ -90,7 +90,7 @@ class PeopleDataset(Dataset[Sample]):
         heatmaps, weights = encode(points, visible, self.input_size, heatmap_size, self.sigma, self.unbiased)
         if how is not None:
             weights[(joints[:, 2] > 0) & (weights == 0)] = how.absent_weight
-        return (crop, heatmaps, weights, plain) if self.taught else (crop, heatmaps, weights)
+        return (crop, heatmaps, weights) if self.teacher_times is None else (crop, heatmaps, weights, plain)
 
     def _changed(self, crop: Image, rng: np.random.Generator) -> Image:
         """The crop in other colours and light, and sometimes with a part covered, also by a part of another picture."""
