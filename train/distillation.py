@@ -1,8 +1,8 @@
 """Learning from larger networks: their heatmaps are targets beside the labels (FPD: Zhang, Zhu, Ye, CVPR 2019).
 
-Several teach better than the best of them, as their mistakes differ (Hinton, Vinyals, Dean, 2015, section 3). They see
-what the student sees in other colours, blurred or covered as it was, and its mirror image (easy and hard views: Xie et
-al., ICCV 2021, section 3.3).
+Several can teach better than the best of them, where their mistakes differ (Hinton, Vinyals, Dean, 2015, section 3).
+They see what the student sees in other colours, blurred or covered as it was, and its mirror image (easy and hard
+views: Xie et al., ICCV 2021, section 3.3).
 """
 
 from __future__ import annotations
