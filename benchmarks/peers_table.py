@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.peers_runners.protocol import Measurement
 
 SURE = 0.5  # score of ours from which a keypoint is compared
+HARDLY_ANYBODY = 0.05  # people a frame, the median of the runs: less is shown as 0.0
 HEAD = (
     "| what | case | frames/s (runs) | p50 ms | p95 ms | p99 ms | CPU s a frame | peak MB | people a frame "
     "| ours is faster by | px from ours |"
@@ -59,7 +60,7 @@ class Outcome:
 class Line:
     """A line of a table. ratio: how many times as long as ours a frame takes, the median over the runs.
 
-    There is none for those who find nobody: what they did not find cost them no time.
+    There is none for those who find fewer than `HARDLY_ANYBODY`: what they did not find cost them no time.
     """
 
     table: str
@@ -99,6 +100,7 @@ def _line(contender: Contender, case: str, runs: Sequence[Measurement], ours: Se
     rates = [run.frames / run.seconds for run in runs]
     latencies = np.concatenate([run.latencies_ms for run in runs])
     p50, p95, p99 = (float(value) for value in np.percentile(latencies, (50, 95, 99)))
+    people = statistics.median(run.people / run.frames for run in runs)
     # Runs of the same round stand beside each other in time.
     ratios = [our.frames / our.seconds / rate for our, rate in zip(ours, rates, strict=False)]
     return Line(
@@ -106,8 +108,8 @@ def _line(contender: Contender, case: str, runs: Sequence[Measurement], ours: Se
         statistics.median(rates), min(rates), max(rates), p50, p95, p99,
         statistics.median(run.cpu_s / run.frames for run in runs),
         max(run.peak_mb for run in runs),
-        statistics.median(run.people / run.frames for run in runs),
-        statistics.median(ratios) if ratios and any(run.people for run in runs) else None,
+        people,
+        statistics.median(ratios) if ratios and people >= HARDLY_ANYBODY else None,
         _apart(runs[0], ours[0]) if ours and contender.compared and not contender.reference else None,
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def _by_case(lines: Sequence[Line]) -> list[Line]:
 def _row(line: Line) -> str:
     ratio = "-" if line.ratio is None else f"{line.ratio:.2f}"
     apart = "-" if line.apart_px is None else f"{line.apart_px:.2f}"
-    label = line.label if line.people else f"{line.label} (finds nobody)"
+    label = line.label if line.people >= HARDLY_ANYBODY else f"{line.label} (finds hardly anybody)"
     return (
         f"| {label} | {line.case} | {line.frames_per_s:.1f} ({line.least:.1f} to {line.most:.1f}) "
         f"| {line.p50_ms:.1f} | {line.p95_ms:.1f} | {line.p99_ms:.1f} | {line.cpu_s:.4f} | {line.peak_mb:.0f} "

@@ -90,10 +90,11 @@ def test_distances_are_of_keypoints_that_ours_is_sure_of() -> None:
     assert lines_of(untrained)[1].apart_px is None
 
 
-def test_who_finds_nobody_has_no_ratio() -> None:
-    blind = outcome("blind", [measurement(80, people=0)])
-    found = [outcome("ours", [measurement(8)], reference=True), blind]
-    assert lines_of(found)[1].ratio is None and "blind (finds nobody)" in markdown(found)
+@pytest.mark.parametrize("people", [(0, 0, 0), (0, 0, 9), (1, 1, 0)], ids=["nobody", "once", "hardly anybody"])
+def test_who_finds_hardly_anybody_has_no_ratio(people: tuple[int, ...]) -> None:
+    blind = outcome("blind", [measurement(80, people=count, frames=100) for count in people])
+    found = [outcome("ours", [measurement(8)] * 3, reference=True), blind]
+    assert lines_of(found)[1].ratio is None and "blind (finds hardly anybody)" in markdown(found)
 
 
 def test_what_fails_is_said_and_not_counted() -> None:
